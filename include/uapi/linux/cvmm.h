@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+/*
+ * cvmm: what /dev/cvmm offers beyond the KVM ABI.
+ *
+ * /dev/cvmm answers the ioctls of <linux/kvm.h> with the same numbers,
+ * structures and meanings.  This header adds what KVM has no word for: the
+ * "space", guest-physical memory that several hosts keep coherent page by page.
+ *
+ *   fd = open("/dev/cvmm")
+ *   sp = ioctl(fd, CVMM_CREATE_SPACE, &cfg)      one per guest and host
+ *   ioctl(sp, CVMM_SPACE_ADD_LINK, &link)        one per other host
+ *   va = mmap(sp, MAP_SHARED, offset = guest-physical address)
+ *   KVM_SET_USER_MEMORY_REGION with userspace_addr inside that mapping
+ *
+ * Every structure has the same layout for 32- and 64-bit callers; unknown
+ * flags and non-zero padding are refused with EINVAL.
+ */
+#ifndef _UAPI_LINUX_CVMM_H
+#define _UAPI_LINUX_CVMM_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define CVMMIO			0xCE
+
+/* Changes whenever an existing call changes its meaning. */
+#define CVMM_ABI_VERSION	1
+
+#define CVMM_MAX_HOSTS		64
+#define CVMM_MAX_RANGES		128
+#define CVMM_NAME_LEN		64
+#define CVMM_REASON_LEN		128
+
+/**
+ * struct cvmm_info - what this module is (CVMM_GET_INFO on /dev/cvmm)
+ * @abi:	CVMM_ABI_VERSION of the module
+ * @engine:	one of CVMM_ENGINE_*: which world switch it uses on this host
+ * @features:	CVMM_FEATURE_* bits
+ * @version:	release string, NUL-terminated
+ */
+struct cvmm_info {
+	__u32 abi;
+	__u32 engine;
+#define CVMM_ENGINE_NONE	0	/* spaces only: no usable SVM/VMX here */
+#define CVMM_ENGINE_SVM		1
+#define CVMM_ENGINE_VMX		2
+	__u64 features;
+#define CVMM_FEATURE_LINK_STREAM (1ULL << 0)
+	char version[32];
+};
+
+/**
+ * struct cvmm_home_range - which host is home to a run of guest frames
+ * @first_gfn:	first guest frame number (4 KiB frames)
+ * @nr_gfns:	number of frames, > 0
+ * @host:	host id, < cvmm_space_config.nr_hosts
+ * @pad:	0
+ *
+ * Ranges are sorted and do not overlap.  Frames outside every range do not
+ * exist in the space: touching them is SIGBUS for a mapping and MMIO for a
+ * guest.
+ */
+struct cvmm_home_range {
+	__u64 first_gfn;
+	__u64 nr_gfns;
+	__u32 host;
+	__u32 pad;
+};
+
+/**
+ * struct cvmm_space_config - CVMM_CREATE_SPACE on /dev/cvmm
+ * @ranges:	user address of an array of struct cvmm_home_range
+ * @nr_ranges:	1..CVMM_MAX_RANGES
+ * @host_id:	this host, < @nr_hosts
+ * @nr_hosts:	1..CVMM_MAX_HOSTS; every host of a guest passes the same
+ * @epoch:	membership epoch; messages of another epoch are refused
+ * @space_id:	the same random number on every host of the guest
+ * @flags:	0
+ * @pad:	0
+ * @name:	guest's name, NUL-terminated, for statistics and messages.  A
+ *		name may be in use once per network namespace: EEXIST.
+ *
+ * Returns a new file descriptor (O_CLOEXEC).  The space lives until its last
+ * descriptor, mapping and memory slot are gone.
+ */
+struct cvmm_space_config {
+	__u64 ranges;
+	__u32 nr_ranges;
+	__u32 host_id;
+	__u32 nr_hosts;
+	__u32 epoch;
+	__u64 space_id;
+	__u32 flags;
+	__u32 pad;
+	char name[CVMM_NAME_LEN];
+};
+
+/**
+ * struct cvmm_space_link - CVMM_SPACE_ADD_LINK on a space
+ * @host:	the peer at the other end, < nr_hosts, not this host
+ * @transport:	CVMM_TRANSPORT_*
+ * @fd:		connected stream socket (TCP or AF_UNIX); the module takes its
+ *		own reference, the caller may close the descriptor at once
+ * @flags:	0
+ *
+ * The caller has authenticated the peer.  Each side sends nothing before the
+ * module takes the socket.  Accesses that need a host without a link wait
+ * until the link is added.
+ */
+struct cvmm_space_link {
+	__u32 host;
+	__u32 transport;
+#define CVMM_TRANSPORT_STREAM	1
+	__s32 fd;
+	__u32 flags;
+};
+
+/**
+ * struct cvmm_space_status - CVMM_SPACE_GET_STATUS on a space
+ * @state:	CVMM_SPACE_LIVE or CVMM_SPACE_FAILED
+ * @host:	the host whose link or message ended it, or ~0
+ * @error:	positive errno of the failure, 0 while live
+ * @pad:	0
+ * @reason:	one line for the user, NUL-terminated
+ *
+ * poll() on the space reports POLLERR | POLLHUP once it has failed.  In a
+ * failed space every waiting or new access that is not satisfied locally ends:
+ * KVM_RUN returns -EIO, a mapping raises SIGBUS.
+ */
+struct cvmm_space_status {
+	__u32 state;
+#define CVMM_SPACE_LIVE		0
+#define CVMM_SPACE_FAILED	1
+	__u32 host;
+	__u32 error;
+	__u32 pad;
+	char reason[CVMM_REASON_LEN];
+};
+
+/* On /dev/cvmm */
+#define CVMM_GET_INFO		_IOR(CVMMIO, 0x00, struct cvmm_info)
+#define CVMM_CREATE_SPACE	_IOW(CVMMIO, 0x01, struct cvmm_space_config)
+
+/* On a space */
+#define CVMM_SPACE_ADD_LINK	_IOW(CVMMIO, 0x10, struct cvmm_space_link)
+#define CVMM_SPACE_GET_STATUS	_IOR(CVMMIO, 0x11, struct cvmm_space_status)
+/* Fail the space now, for every waiter; peers see their link drop.  No argument. */
+#define CVMM_SPACE_FAIL		_IO(CVMMIO, 0x12)
+
+#endif /* _UAPI_LINUX_CVMM_H */

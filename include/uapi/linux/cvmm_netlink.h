@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+/*
+ * cvmm's generic netlink family: what spaces exist, how their links are, what
+ * they have counted, and an event group for what happens to them.
+ *
+ * Everything is per network namespace: a socket sees the spaces created in its
+ * own.  All commands need CAP_NET_ADMIN over that namespace.
+ *
+ *   CVMM_NL_CMD_GET_SPACE  dump       one message per space: identity, state, links
+ *                          do         the same for one space, by NAME or SPACE_ID
+ *   CVMM_NL_CMD_GET_STATS  do         one space's counters, by NAME or SPACE_ID
+ *   group "events"         multicast  CVMM_NL_CMD_EVENT messages
+ */
+#ifndef _UAPI_LINUX_CVMM_NETLINK_H
+#define _UAPI_LINUX_CVMM_NETLINK_H
+
+#define CVMM_NL_FAMILY		"cvmm"
+#define CVMM_NL_VERSION		1
+#define CVMM_NL_GROUP_EVENTS	"events"
+
+/* Commands; a reply carries the number of its request. */
+enum {
+	CVMM_NL_CMD_UNSPEC,
+	CVMM_NL_CMD_GET_SPACE,
+	CVMM_NL_CMD_GET_STATS,
+	CVMM_NL_CMD_EVENT,
+};
+
+/* Top-level attributes */
+enum {
+	CVMM_NL_A_UNSPEC,
+	CVMM_NL_A_PAD,
+	CVMM_NL_A_NAME,		/* string: the guest's name */
+	CVMM_NL_A_SPACE_ID,	/* u64 */
+	CVMM_NL_A_HOST_ID,	/* u32: this host in the space */
+	CVMM_NL_A_NR_HOSTS,	/* u32 */
+	CVMM_NL_A_EPOCH,	/* u32 */
+	CVMM_NL_A_STATE,	/* u32: CVMM_SPACE_LIVE or CVMM_SPACE_FAILED */
+	CVMM_NL_A_ERROR,	/* u32: positive errno of a failure, 0 if none */
+	CVMM_NL_A_PEER,		/* u32: the other host an event or failure is about */
+	CVMM_NL_A_REASON,	/* string: one line for the user */
+	CVMM_NL_A_PID,		/* u32: process that created the space */
+	CVMM_NL_A_PAGES,	/* u64: frames the space covers, on all hosts */
+	CVMM_NL_A_HOME_PAGES,	/* u64: of these, at home here */
+	CVMM_NL_A_FRAMES,	/* u64: page frames allocated here now */
+	CVMM_NL_A_META_BYTES,	/* u64: memory for per-page metadata here */
+	CVMM_NL_A_LINKS,	/* nested: CVMM_NL_A_LINK, once per link */
+	CVMM_NL_A_LINK,		/* nested: CVMM_NL_LINK_A_* */
+	CVMM_NL_A_COUNTERS,	/* nested: CVMM_NL_A_COUNTER, once per counter */
+	CVMM_NL_A_COUNTER,	/* nested: CVMM_NL_COUNTER_A_* */
+	CVMM_NL_A_EVENT,	/* u32: CVMM_NL_EVENT_* */
+	__CVMM_NL_A_END,
+#define CVMM_NL_A_MAX		(__CVMM_NL_A_END - 1)
+};
+
+/* Inside CVMM_NL_A_LINK */
+enum {
+	CVMM_NL_LINK_A_UNSPEC,
+	CVMM_NL_LINK_A_PAD,
+	CVMM_NL_LINK_A_PEER,		/* u32: host at the other end */
+	CVMM_NL_LINK_A_TRANSPORT,	/* u32: CVMM_TRANSPORT_* */
+	CVMM_NL_LINK_A_STATE,		/* u32: CVMM_NL_LINK_* */
+	CVMM_NL_LINK_A_TX_MSGS,		/* u64 */
+	CVMM_NL_LINK_A_TX_BYTES,	/* u64 */
+	CVMM_NL_LINK_A_RX_MSGS,		/* u64 */
+	CVMM_NL_LINK_A_RX_BYTES,	/* u64 */
+	CVMM_NL_LINK_A_TX_QUEUED,	/* u32: messages waiting to be sent now */
+	__CVMM_NL_LINK_A_END,
+#define CVMM_NL_LINK_A_MAX	(__CVMM_NL_LINK_A_END - 1)
+};
+
+/* CVMM_NL_LINK_A_STATE */
+#define CVMM_NL_LINK_HELLO	0	/* waiting for the peer's first message */
+#define CVMM_NL_LINK_UP		1
+#define CVMM_NL_LINK_DOWN	2
+
+/* Inside CVMM_NL_A_COUNTER.  Names are stable: "group.name", lower case. */
+enum {
+	CVMM_NL_COUNTER_A_UNSPEC,
+	CVMM_NL_COUNTER_A_PAD,
+	CVMM_NL_COUNTER_A_NAME,		/* string */
+	CVMM_NL_COUNTER_A_VALUE,	/* u64 */
+	__CVMM_NL_COUNTER_A_END,
+#define CVMM_NL_COUNTER_A_MAX	(__CVMM_NL_COUNTER_A_END - 1)
+};
+
+/*
+ * CVMM_NL_A_EVENT.  Every event carries NAME, SPACE_ID and HOST_ID; those
+ * about a link PEER; those about an end ERROR and REASON.
+ */
+#define CVMM_NL_EVENT_SPACE_NEW		1
+#define CVMM_NL_EVENT_SPACE_GONE	2
+#define CVMM_NL_EVENT_SPACE_FAILED	3
+#define CVMM_NL_EVENT_LINK_UP		4
+#define CVMM_NL_EVENT_LINK_DOWN		5
+
+#endif /* _UAPI_LINUX_CVMM_NETLINK_H */

@@ -17,7 +17,22 @@
 #include <linux/types.h>
 
 struct cvmm_space;
+struct cvmm_space_config;
 struct page;
+
+/* Module load and unload: caches, the netlink family. */
+int cvmm_space_init(void);
+void cvmm_space_exit(void);
+
+/**
+ * cvmm_space_create() - CVMM_CREATE_SPACE
+ * @ucfg:	the caller's argument
+ *
+ * Memory is charged to the caller's cgroup.  May sleep.  Returns a new file
+ * descriptor, or -EFAULT, -EINVAL (a rule of <linux/cvmm.h> broken), -EEXIST
+ * (name in use), -ENOMEM, -EMFILE.
+ */
+int cvmm_space_create(const struct cvmm_space_config __user *ucfg);
 
 /* How much of a mapping may stay: the argument of a client's protect(). */
 enum cvmm_prot {
@@ -125,7 +140,8 @@ int cvmm_space_cmpxchg(struct cvmm_space *space, u64 gpa, unsigned int size,
 struct cvmm_space_holds {
 	u32 nr;
 	u64 rip;		/* guest RIP of the fault the pages were taken for */
-	u64 first_ns;		/* when the first of them was granted */
+	u64 first_ns;		/* when the instruction first missed a page */
+	u64 entered_ns;		/* when the guest was entered with them, 0: not yet */
 	u64 gfn[8];
 };
 

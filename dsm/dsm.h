@@ -148,10 +148,10 @@ enum dsm_state {
 /* Unit of hold times and ages: 2^16 ns = 65.5 us. */
 #define DSM_TICK_SHIFT	16
 #define DSM_TICK_NS	(1ULL << DSM_TICK_SHIFT)
-/* No hold lasts longer than this after the instruction's start, in ticks (0.54 s). */
-#define DSM_HOLD_TICKS	8191U
-/* Oldest age that a hold remembers, in ticks (0.27 s). */
-#define DSM_AGE_TICKS	4096U
+/* No hold reaches further than this after the instruction's start, in ticks (8.5 s). */
+#define DSM_HOLD_TICKS	131071U
+/* Ages saturate here, in ticks (4.3 s). */
+#define DSM_AGE_TICKS	65535U
 
 /**
  * struct dsm_page - one covered gfn at this host
@@ -162,12 +162,12 @@ enum dsm_state {
 struct dsm_page {
 	void *word;		/* the frame, or the record (has_rec) that has the frame */
 	u64 since:26;		/* held: start of the instruction, ticks */
-	u64 hold:13;		/* held until since + hold; 0: not held */
+	u64 hold:17;		/* held until since + hold; 0: not held */
 	u64 version:16;		/* low bits of the data version */
 	u64 state:2;		/* enum dsm_state */
 	u64 has_rec:1;
 	u64 hold_write:1;	/* the held access writes */
-	u64 spare:5;
+	u64 spare:1;
 };
 
 /**
@@ -184,13 +184,8 @@ struct dsm_home {
 	u8 last_reader;		/* host + 1 of the latest Shared grant, for statistics */
 };
 
-#ifdef __KERNEL__
-static_assert(sizeof(struct dsm_page) <= 16);
-static_assert(sizeof(struct dsm_home) <= 16);
-#else
 _Static_assert(sizeof(struct dsm_page) <= 16, "metadata budget");
 _Static_assert(sizeof(struct dsm_home) <= 16, "metadata budget");
-#endif
 
 /**
  * struct dsm_range - a run of gfns with one home
@@ -228,6 +223,7 @@ struct dsm_range {
 	X(REVOKE_SHARER)	/* Shared copy dropped for a remote writer */	\
 	X(HOLD_DEFER)		/* revocation deferred by a hold */		\
 	X(HOLD_YIELD)		/* ... for a shorter time: the asker is older */ \
+	X(HOLD_VOID)		/* hold ended early: this host itself waits for the page */ \
 	X(PROTECT_BUSY)		/* protect() said -EAGAIN */			\
 	X(HOME_TXN)		/* transactions started at this home */		\
 	X(HOME_QUEUED)		/* requests that found the page busy */		\
@@ -329,10 +325,9 @@ struct dsm_ops {
  * @nr_hosts:	1..DSM_MAX_HOSTS
  * @epoch:	membership epoch
  * @hold_max_ns: how long a granted page is held for its first use; 0: 20 ms.
- *		At most 200 ms.
+ *		At most 1 s.
  * @hold_limit_ns: no extension by dsm_hold() reaches further than this after
- *		the instruction's start; 0: the most that can be represented,
- *		0.53 s
+ *		the instruction's start; 0: 2 s.  At most 8 s.
  * @hold_yield_ns: what is left of a hold when an older instruction asks; 0: a
  *		quarter of hold_max
  * @retry_ns:	pause before protect() is tried again; 0: 200 us.  Doubles up to

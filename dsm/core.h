@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Internals shared by the files of the coherence core.  Nothing here is for the
+ * platform.
+ *
+ * core.c entry points, checks of messages, dispatch
+ * page.c a host's side: access, hold, revocation, completion of requests
+ * dir.c  the home's side: directory, transactions, queue
+ */
+#ifndef DSM_CORE_H
+#define DSM_CORE_H
+
+#include "dsm.h"
+
+/*
+ * Deliberate bugs, compiled in only for tests that prove the simulator finds
+ * them (dsm/sim/).  In every other build dsm_bug() is constant false.
+ */
+#define DSM_BUGS(X)							\
+	X(ACK_EARLY)		/* acknowledge an invalidation without protect() */ \
+	X(NO_WAIT_ACKS)		/* use a write grant before all acknowledgements */ \
+	X(LOST_INV)		/* home forgets to invalidate one sharer */	\
+	X(NO_BLOCK)		/* home starts a transaction while one runs */	\
+	X(DOWNGRADE_EARLY)	/* owner supplies a reader but stays writable */ \
+	X(STALE_SAME)		/* home answers "same" to a host that lost its copy */ \
+	X(EARLY_DONE)		/* DONE before the last acknowledgement */	\
+	X(LOST_WAITER)		/* home drops a queued request */		\
+	X(LOST_WAKE)		/* completion wakes nobody */			\
+	X(FRAME_LEAK)		/* invalidated frame is not put */		\
+	X(NO_HOLD)		/* a granted page is not held */		\
+	X(NO_AGE)		/* holds never yield to older instructions */	\
+	X(REVOKE_MAPS)		/* new mappings while protect() is being retried */ \
+	X(DEFER_DROP)		/* the deadline of a deferred message is forgotten */
+
+enum dsm_bug {
+	DSM_BUG_NONE,
+#define X(name) DSM_BUG_##name,
+	DSM_BUGS(X)
+#undef X
+	DSM_BUG_NR
+};
+
+#ifdef DSM_TEST_BUGS
+extern enum dsm_bug dsm_test_bug;
+#define dsm_bug(name)	(dsm_test_bug == DSM_BUG_##name)
+#else
+#define dsm_bug(name)	false
+#endif
+
+/* A request queued at home. */
+struct dsm_waiter {
+	u32 since;		/* start of the instruction in home's ticks */
+	u32 version;		/* of the copy it held, with DSM_F_HAVE */
+	u16 flags;
+	u8 type;
+};
+
+/*
+ * What a page needs only while something is going on.  Attached to the page's
+ * entry (dsm_page.has_rec) from the first need until nothing of it is in use.
+ */
+struct dsm_rec {
+	void *frame;		/* what dsm_page.word would hold */
+
+	/* our own request */
+	u8 req;			/* DSM_MSG_REQ_S/X, 0: none */
+	u8 acks_needed;		/* valid once answered */
+	u8 data_from;		/* likewise */
+	u16 data_flags;		/* likewise */
+	bool answered;		/* DATA has come */
+	bool have;		/* it was sent with DSM_F_HAVE */
+	bool version_known;
+	bool sleepers;		/* somebody was told DSM_WAIT */
+	u32 since;		/* start of the oldest waiting instruction, ticks */
+	u32 version;		/* of the grant, from the first DATA or INV_ACK */
+	void *data;		/* received or preallocated frame, not yet ours to use */
+	u64 acks_from;		/* hosts whose INV_ACK has come */
+
+	/* a FWD or INV that waits for a hold or a pin; type 0: none */
+	struct dsm_msg deferred;
+	u64 due_ns;
+	u64 yield_ns;		/* latest end of the hold for an older asker, else ~0 */
+	u8 tries;
+	bool revoking;		/* protect() has been called for it */
+
+	/* home: requests behind the running transaction */
+	u64 waiting;		/* hosts */
+	struct dsm_waiter wait[];	/* by host; only for gfns homed here */
+};
+
+/* One gfn's entries, looked up once per entry point. */
+struct dsm_ref {
+	u64 gfn;
+	struct dsm_page *page;
+	struct dsm_home *dir;	/* NULL when homed elsewhere */
+	u32 home;
+};
+
+static inline u64 dsm_bit(u32 host)
+{
+	return 1ULL << host;
+}
+
+static inline u32 dsm_tick(u64 now_ns)
+{
+	return (u32)(now_ns >> DSM_TICK_SHIFT);
+}
+
+static inline u32 dsm_self(const struct dsm *d)
+{
+	return d->cfg.host;
+}
+
+static inline void dsm_count(struct dsm *d, enum dsm_event ev)
+{
+	d->cfg.ops->count(d->cfg.ctx, ev);
+}
+
+static inline void dsm_trace(struct dsm *d, const struct dsm_ref *r, enum dsm_step step,
+			     u32 a, u32 b)
+{
+	if (d->cfg.ops->trace)
+		d->cfg.ops->trace(d->cfg.ctx, r->gfn, step, a, b);
+}
+
+static inline struct dsm_rec *dsm_rec(const struct dsm_page *p)
+{
+	return p->has_rec ? p->word : NULL;
+}
+
+static inline void *dsm_frame(const struct dsm_page *p)
+{
+	return p->has_rec ? ((struct dsm_rec *)p->word)->frame : p->word;
+}
+
+static inline void dsm_set_frame(struct dsm_page *p, void *frame)
+{
+	if (p->has_rec)
+		((struct dsm_rec *)p->word)->frame = frame;
+	else
+		p->word = frame;
+}
+
+/* core.c */
+bool dsm_lookup(const struct dsm *d, u64 gfn, struct dsm_ref *r);
+struct dsm_rec *dsm_get_rec(struct dsm *d, struct dsm_ref *r);
+void dsm_put_rec(struct dsm *d, struct dsm_ref *r);
+/* Send @msg to @to, which may be this host.  A frame is only for other hosts. */
+int dsm_post(struct dsm *d, struct dsm_ref *r, u32 to, struct dsm_msg *msg,
+	     void *frame, u32 flags, u64 now_ns);
+
+/* wire.c: do flags, acks, age and length fit the type? */
+bool dsm_msg_well_formed(const struct dsm_msg *msg);
+
+/* page.c */
+int dsm_page_revoke(struct dsm *d, struct dsm_ref *r, u32 from,
+		    const struct dsm_msg *msg, u64 now_ns);
+int dsm_page_data(struct dsm *d, struct dsm_ref *r, u32 from,
+		  const struct dsm_msg *msg, void **frame, u64 now_ns);
+int dsm_page_ack(struct dsm *d, struct dsm_ref *r, u32 from,
+		 const struct dsm_msg *msg, u64 now_ns);
+
+/* dir.c */
+int dsm_dir_request(struct dsm *d, struct dsm_ref *r, u32 from,
+		    const struct dsm_msg *msg, u64 now_ns);
+int dsm_dir_done(struct dsm *d, struct dsm_ref *r, u32 from,
+		 const struct dsm_msg *msg, u64 now_ns);
+
+#endif /* DSM_CORE_H */

@@ -1,0 +1,575 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A host's side of the protocol: local accesses and the requests they cause,
+ * revocations asked by a home and how long a hold may put them off, answers and
+ * acknowledgements until a request is complete.
+ */
+#include "core.h"
+
+#define SINCE_MASK	((1U << 26) - 1)
+/* now_ns may be a little older than the page's last change: time read before the lock. */
+#define CLOCK_SLACK	16384U
+
+static u32 ticks_up(u64 ns)
+{
+	return (u32)((ns + DSM_TICK_NS - 1) >> DSM_TICK_SHIFT);
+}
+
+/* Ticks from @since to @now, 0 if @since is not earlier, saturating as ages do. */
+static u32 age_of(u32 since, u64 now_ns)
+{
+	s32 age = (s32)(dsm_tick(now_ns) - since);
+
+	if (age < 0)
+		return 0;
+	return age > (s32)DSM_AGE_TICKS ? DSM_AGE_TICKS : (u32)age;
+}
+
+static void set_state(struct dsm *d, struct dsm_ref *r, enum dsm_state state)
+{
+	dsm_trace(d, r, DSM_STEP_STATE, r->page->state, state);
+	r->page->state = state;
+}
+
+static void wake(struct dsm *d, struct dsm_ref *r)
+{
+	struct dsm_rec *rec = dsm_rec(r->page);
+
+	if (!rec || !rec->sleepers)
+		return;
+	rec->sleepers = false;
+	if (!dsm_bug(LOST_WAKE))
+		d->cfg.ops->wake(d->cfg.ctx, r->gfn);
+}
+
+/* ------------------------------------------------------------------ hold */
+
+/* Ticks since the held instruction's start. */
+static u32 hold_run(const struct dsm_page *p, u64 now_ns)
+{
+	u32 run = (dsm_tick(now_ns) - (u32)p->since) & SINCE_MASK;
+
+	return run > SINCE_MASK - CLOCK_SLACK ? 0 : run;
+}
+
+/* End of the page's hold; @now_ns or earlier when it is not held. */
+static u64 hold_end(const struct dsm_page *p, u64 now_ns)
+{
+	u32 run = hold_run(p, now_ns);
+
+	if (run >= p->hold)
+		return now_ns;
+	return ((now_ns >> DSM_TICK_SHIFT) + p->hold - run) << DSM_TICK_SHIFT;
+}
+
+static void hold_start(struct dsm *d, struct dsm_page *p, u32 since, bool write, u64 now_ns)
+{
+	u32 age = age_of(since, now_ns);
+
+	p->since = (dsm_tick(now_ns) - age) & SINCE_MASK;
+	p->hold = dsm_bug(NO_HOLD) ? 0 : age + ticks_up(d->cfg.hold_max_ns) + 1;
+	p->hold_write = write;
+}
+
+void dsm_hold(struct dsm *d, u64 gfn, u64 until_ns, u64 now_ns)
+{
+	u32 limit = ticks_up(d->cfg.hold_limit_ns);
+	struct dsm_page *p;
+	struct dsm_rec *rec;
+	struct dsm_ref r;
+	u64 due;
+
+	if (!dsm_lookup(d, gfn, &r))
+		return;
+	p = r.page;
+	if (p->state == DSM_INVALID || !p->hold)
+		return;
+
+	if (until_ns <= now_ns) {
+		p->hold = 0;
+	} else {
+		u64 hold = hold_run(p, now_ns) + ((until_ns - now_ns + DSM_TICK_NS - 1) >>
+						  DSM_TICK_SHIFT) + 1;
+
+		if (limit < p->hold)
+			limit = p->hold;
+		if (limit > DSM_HOLD_TICKS)
+			limit = DSM_HOLD_TICKS;
+		p->hold = hold < limit ? hold : limit;
+	}
+
+	rec = dsm_rec(p);
+	if (!rec || !rec->deferred.type || rec->revoking)
+		return;
+	due = hold_end(p, now_ns);
+	if (due > rec->yield_ns)
+		due = rec->yield_ns;
+	if (due < rec->due_ns)
+		d->cfg.ops->set_timer(d->cfg.ctx, gfn, rec, due);
+	/* A later end needs nothing: dsm_timer() finds it and sets itself again. */
+	rec->due_ns = due;
+}
+
+/* ---------------------------------------------------------- revocation */
+
+static enum dsm_prot revoke_level(const struct dsm_msg *msg)
+{
+	return msg->type == DSM_MSG_FWD_S ? DSM_PROT_READ : DSM_PROT_NONE;
+}
+
+static bool revoke_needs_protect(const struct dsm_page *p, const struct dsm_msg *msg)
+{
+	/* A reader's copy of a page that is read-only here changes nothing here. */
+	return msg->type != DSM_MSG_FWD_S || p->state == DSM_EXCLUSIVE;
+}
+
+/* Remember @msg in the page's record until @due_ns. */
+static void defer(struct dsm *d, struct dsm_ref *r, struct dsm_rec *rec,
+		  const struct dsm_msg *msg, u64 due_ns)
+{
+	if (&rec->deferred != msg)
+		rec->deferred = *msg;
+	rec->due_ns = due_ns;
+	if (!dsm_bug(DEFER_DROP))
+		d->cfg.ops->set_timer(d->cfg.ctx, r->gfn, rec, due_ns);
+	dsm_trace(d, r, DSM_STEP_DEFER, msg->type, msg->requester);
+}
+
+static int revoke_busy(struct dsm *d, struct dsm_ref *r, const struct dsm_msg *msg, u64 now_ns)
+{
+	struct dsm_rec *rec = dsm_get_rec(d, r);
+
+	if (!rec)
+		return -ENOMEM;
+	dsm_count(d, DSM_EV_PROTECT_BUSY);
+	rec->revoking = true;
+	defer(d, r, rec, msg, now_ns + (d->cfg.retry_ns << rec->tries));
+	if (rec->tries < 6)
+		rec->tries++;
+	return 0;
+}
+
+/* Give up rights as a home's message asks, now.  May find the page busy and defer. */
+static int revoke(struct dsm *d, struct dsm_ref *r, const struct dsm_msg *asked, u64 now_ns)
+{
+	/* *asked may lie in the record, which goes away below */
+	const struct dsm_msg msg = *asked;
+	struct dsm_msg reply = {
+		.type = msg.type == DSM_MSG_INV ? DSM_MSG_INV_ACK : DSM_MSG_DATA,
+		.requester = msg.requester,
+		.version = msg.version,
+	};
+	struct dsm_page *p = r->page;
+	void *frame = dsm_frame(p);
+	struct dsm_rec *rec;
+	u32 flags = 0;
+	int err;
+
+	if (revoke_needs_protect(p, &msg) &&
+	    !(dsm_bug(ACK_EARLY) && msg.type == DSM_MSG_INV) &&
+	    !(dsm_bug(DOWNGRADE_EARLY) && msg.type == DSM_MSG_FWD_S)) {
+		err = d->cfg.ops->protect(d->cfg.ctx, r->gfn, frame, revoke_level(&msg));
+		if (err == -EAGAIN)
+			return revoke_busy(d, r, &msg, now_ns);
+		if (err)
+			return -EPROTO;
+	}
+
+	rec = dsm_rec(p);
+	if (rec) {
+		rec->deferred.type = 0;
+		rec->revoking = false;
+		rec->tries = 0;
+	}
+
+	switch (msg.type) {
+	case DSM_MSG_FWD_S:
+		if (p->state == DSM_EXCLUSIVE) {
+			dsm_count(d, DSM_EV_DOWNGRADE);
+			set_state(d, r, DSM_OWNED);
+		}
+		p->hold_write = 0;
+		break;
+	case DSM_MSG_FWD_X:
+		reply.flags = DSM_F_EXCL;
+		reply.acks = msg.acks;
+		if (msg.flags & DSM_F_SAME)
+			reply.flags |= DSM_F_SAME;
+		else
+			flags = DSM_SEND_GIVE;
+		dsm_count(d, DSM_EV_REVOKE_OWNER);
+		break;
+	case DSM_MSG_INV:
+		dsm_count(d, DSM_EV_REVOKE_SHARER);
+		break;
+	}
+
+	if (msg.type != DSM_MSG_FWD_S) {
+		set_state(d, r, DSM_INVALID);
+		dsm_set_frame(p, NULL);
+		p->hold = 0;
+		p->hold_write = 0;
+		if (!flags) {
+			if (!dsm_bug(FRAME_LEAK))
+				d->cfg.ops->put_frame(d->cfg.ctx, r->gfn, frame);
+			frame = NULL;
+		}
+	}
+
+	/* Without a request of our own, who sleeps here waits for this revocation to end. */
+	if (rec && !rec->req)
+		wake(d, r);
+	dsm_put_rec(d, r);
+	return dsm_post(d, r, msg.requester, &reply, frame, flags, now_ns);
+}
+
+/*
+ * FWD or INV from the home.  The home runs one transaction on a page at a time,
+ * so at most one of these is here at a time, and none between the answer to our
+ * own request and our DONE.
+ */
+int dsm_page_revoke(struct dsm *d, struct dsm_ref *r, u32 from,
+		    const struct dsm_msg *msg, u64 now_ns)
+{
+	struct dsm_page *p = r->page;
+	struct dsm_rec *rec = dsm_rec(p);
+	bool is_home = from == dsm_self(d);
+	u64 end, run, yield_ns = ~0ULL;
+
+	if (rec && (rec->deferred.type || rec->answered || rec->acks_from))
+		return -EPROTO;
+
+	/* A home that has a Shared copy itself supplies it, or grants for an owner's upgrade. */
+	switch (msg->type) {
+	case DSM_MSG_FWD_S:
+		if (p->state == DSM_INVALID || (p->state == DSM_SHARED && !is_home) ||
+		    p->version != (u16)msg->version)
+			return -EPROTO;
+		break;
+	case DSM_MSG_FWD_X:
+		if (p->state == DSM_INVALID ||
+		    (p->state == DSM_SHARED && !(is_home && (msg->flags & DSM_F_SAME))) ||
+		    (p->state == DSM_EXCLUSIVE && (msg->flags & DSM_F_SAME)) ||
+		    p->version != (u16)(msg->version - 1))
+			return -EPROTO;
+		break;
+	default:
+		if ((p->state != DSM_SHARED && p->state != DSM_OWNED) ||
+		    p->version != (u16)(msg->version - 1))
+			return -EPROTO;
+		break;
+	}
+
+	if (!revoke_needs_protect(p, msg))
+		return revoke(d, r, msg, now_ns);
+	/* A local instruction that can't go on without the home is not served by a hold. */
+	if (rec && rec->req)
+		return revoke(d, r, msg, now_ns);
+	if (msg->type == DSM_MSG_FWD_S && !p->hold_write)
+		return revoke(d, r, msg, now_ns);
+
+	end = hold_end(p, now_ns);
+	if (end <= now_ns)
+		return revoke(d, r, msg, now_ns);
+
+	/* Between instructions that want each other's pages the older wins. */
+	run = hold_run(p, now_ns);
+	if (!dsm_bug(NO_AGE) &&
+	    (msg->age > run || (msg->age == run && msg->requester < dsm_self(d)))) {
+		yield_ns = now_ns + d->cfg.hold_yield_ns;
+		if (end > yield_ns)
+			end = yield_ns;
+	}
+
+	/* No memory to put it off: a hold is a courtesy, not a promise. */
+	rec = dsm_get_rec(d, r);
+	if (!rec)
+		return revoke(d, r, msg, now_ns);
+	dsm_count(d, yield_ns == ~0ULL ? DSM_EV_HOLD_DEFER : DSM_EV_HOLD_YIELD);
+	rec->yield_ns = yield_ns;
+	defer(d, r, rec, msg, end);
+	return 0;
+}
+
+int dsm_timer(struct dsm *d, u64 gfn, u64 now_ns)
+{
+	struct dsm_rec *rec;
+	struct dsm_ref r;
+	int err;
+
+	if (dsm_failed(d) || !dsm_lookup(d, gfn, &r))
+		return 0;
+	rec = dsm_rec(r.page);
+	if (!rec || !rec->deferred.type)
+		return 0;
+	if (now_ns < rec->due_ns) {
+		d->cfg.ops->set_timer(d->cfg.ctx, gfn, rec, rec->due_ns);
+		return 0;
+	}
+	err = revoke(d, &r, &rec->deferred, now_ns);
+	if (err)
+		dsm_fail(d);
+	return err;
+}
+
+/* -------------------------------------------------------------- requests */
+
+/* Count a completed request by what it got and the messages on its critical path. */
+static void count_fault(struct dsm *d, const struct dsm_ref *r, const struct dsm_rec *rec)
+{
+	bool local = r->home == dsm_self(d);
+	unsigned int path, ev;
+
+	/* An acknowledgement or page from a third host adds the home's message to it. */
+	if (rec->data_from != r->home || (rec->acks_from & ~dsm_bit(r->home)))
+		path = local ? 1 : 2;
+	else
+		path = local ? 0 : 1;
+
+	if (rec->data_flags & DSM_F_ZERO)
+		ev = DSM_EV_FAULT_ZERO_0;
+	else if (rec->data_flags & DSM_F_SAME)
+		ev = DSM_EV_FAULT_UPGRADE_0;
+	else if (rec->data_flags & DSM_F_EXCL)
+		ev = DSM_EV_FAULT_WRITE_0;
+	else
+		ev = DSM_EV_FAULT_READ_0;
+	dsm_count(d, ev + path);
+
+	if (rec->req == DSM_MSG_REQ_S && (rec->data_flags & DSM_F_EXCL))
+		dsm_count(d, DSM_EV_READ_EXCLUSIVE);
+	if (rec->have && !(rec->data_flags & DSM_F_SAME))
+		dsm_count(d, DSM_EV_UPGRADE_LOST);
+}
+
+/* Finish our request if the answer and all acknowledgements are here. */
+static int complete(struct dsm *d, struct dsm_ref *r, u64 now_ns)
+{
+	struct dsm_page *p = r->page;
+	struct dsm_rec *rec = dsm_rec(p);
+	struct dsm_msg done = {
+		.type = DSM_MSG_DONE,
+		.requester = (u8)dsm_self(d),
+		.version = rec->version,
+	};
+	int err;
+
+	if (!rec->answered)
+		return 0;
+	if (dsm_weight64(rec->acks_from) < rec->acks_needed) {
+		if (dsm_bug(NO_WAIT_ACKS)) {
+			if (rec->data)
+				dsm_set_frame(p, rec->data);
+			rec->data = NULL;
+			p->version = (u16)rec->version;
+			p->state = DSM_EXCLUSIVE;
+			wake(d, r);
+		}
+		if (dsm_bug(EARLY_DONE)) {
+			err = dsm_post(d, r, r->home, &done, NULL, 0, now_ns);
+			if (err)
+				return err;
+		}
+		return 0;
+	}
+	if (dsm_weight64(rec->acks_from) > rec->acks_needed)
+		return -EPROTO;
+
+	count_fault(d, r, rec);
+	if (rec->data) {
+		dsm_set_frame(p, rec->data);
+		rec->data = NULL;
+	}
+	p->version = (u16)rec->version;
+	set_state(d, r, rec->data_flags & DSM_F_EXCL ? DSM_EXCLUSIVE : DSM_SHARED);
+	hold_start(d, p, rec->since, rec->req == DSM_MSG_REQ_X, now_ns);
+
+	if (dsm_bug(EARLY_DONE) && rec->acks_needed)
+		done.type = 0;
+	rec->req = 0;
+	rec->answered = false;
+	rec->acks_from = 0;
+	wake(d, r);
+	dsm_put_rec(d, r);
+	if (!done.type)
+		return 0;
+	/* Last: at home this starts the next transaction. */
+	return dsm_post(d, r, r->home, &done, NULL, 0, now_ns);
+}
+
+/* The answer to our request.  Takes *@frame over when it returns with it NULL. */
+int dsm_page_data(struct dsm *d, struct dsm_ref *r, u32 from,
+		  const struct dsm_msg *msg, void **frame, u64 now_ns)
+{
+	struct dsm_page *p = r->page;
+	struct dsm_rec *rec = dsm_rec(p);
+
+	if (!rec || !rec->req || rec->answered || rec->deferred.type)
+		return -EPROTO;
+	if (rec->version_known && rec->version != msg->version)
+		return -EPROTO;
+	if (msg->acks >= d->cfg.nr_hosts)
+		return -EPROTO;
+
+	if (rec->req == DSM_MSG_REQ_X && !(msg->flags & DSM_F_EXCL))
+		return -EPROTO;
+	if (rec->req == DSM_MSG_REQ_S && (msg->flags & DSM_F_EXCL) &&
+	    !(msg->flags & DSM_F_ZERO))
+		return -EPROTO;
+
+	if (msg->flags & DSM_F_SAME) {
+		if (p->state == DSM_INVALID || (u16)msg->version != (u16)(p->version + 1))
+			return -EPROTO;
+	} else if (p->state != DSM_INVALID) {
+		return -EPROTO;
+	}
+
+	if (msg->flags & DSM_F_ZERO) {
+		if (from != r->home || msg->version != 1)
+			return -EPROTO;
+		if (!rec->data)
+			rec->data = d->cfg.ops->alloc_zero(d->cfg.ctx, r->gfn);
+		if (!rec->data)
+			return -ENOMEM;
+	} else if (!(msg->flags & DSM_F_SAME)) {
+		if (!*frame || rec->data)
+			return -EPROTO;
+		rec->data = *frame;
+		*frame = NULL;
+	}
+
+	dsm_trace(d, r, DSM_STEP_GRANT, msg->flags, from);
+	rec->answered = true;
+	rec->data_from = (u8)from;
+	rec->data_flags = msg->flags;
+	rec->acks_needed = msg->acks;
+	rec->version = msg->version;
+	rec->version_known = true;
+	return complete(d, r, now_ns);
+}
+
+/* A sharer's copy is gone.  May come before the answer that tells how many will. */
+int dsm_page_ack(struct dsm *d, struct dsm_ref *r, u32 from,
+		 const struct dsm_msg *msg, u64 now_ns)
+{
+	struct dsm_rec *rec = dsm_rec(r->page);
+
+	if (!rec || rec->req != DSM_MSG_REQ_X || rec->deferred.type ||
+	    (rec->acks_from & dsm_bit(from)))
+		return -EPROTO;
+	if (rec->version_known && rec->version != msg->version)
+		return -EPROTO;
+	rec->version = msg->version;
+	rec->version_known = true;
+	rec->acks_from |= dsm_bit(from);
+	return complete(d, r, now_ns);
+}
+
+/* Ask the home.  -ENOMEM: nothing has happened. */
+static int request(struct dsm *d, struct dsm_ref *r, bool write, u32 since, u64 now_ns)
+{
+	struct dsm_page *p = r->page;
+	bool fresh = !p->has_rec;
+	struct dsm_rec *rec = dsm_get_rec(d, r);
+	struct dsm_msg msg = {
+		.type = write ? DSM_MSG_REQ_X : DSM_MSG_REQ_S,
+		.requester = (u8)dsm_self(d),
+		.age = (u16)age_of(since, now_ns),
+	};
+
+	if (!rec)
+		return -ENOMEM;
+	/* Our own home would answer "zero" at once: find the memory first. */
+	if (r->dir && !r->dir->owner && !r->dir->txn) {
+		rec->data = d->cfg.ops->alloc_zero(d->cfg.ctx, r->gfn);
+		if (!rec->data) {
+			if (fresh)
+				dsm_put_rec(d, r);
+			return -ENOMEM;
+		}
+	}
+	if (write && p->state != DSM_INVALID) {
+		msg.flags = DSM_F_HAVE;
+		msg.version = p->version;
+	}
+
+	rec->req = msg.type;
+	rec->since = since;
+	rec->have = msg.flags & DSM_F_HAVE;
+	rec->answered = false;
+	rec->version_known = false;
+	rec->acks_from = 0;
+	dsm_trace(d, r, DSM_STEP_REQUEST, msg.type, r->home);
+	return dsm_post(d, r, r->home, &msg, NULL, 0, now_ns);
+}
+
+/* Does the page's state allow the access, given what is being revoked? */
+static bool satisfied(const struct dsm_page *p, bool write, bool *writable)
+{
+	const struct dsm_rec *rec = dsm_rec(p);
+	bool revoking = rec && rec->revoking && !dsm_bug(REVOKE_MAPS);
+
+	if (revoking && revoke_level(&rec->deferred) == DSM_PROT_NONE)
+		return false;
+	*writable = p->state == DSM_EXCLUSIVE && !revoking;
+	return write ? *writable : p->state != DSM_INVALID;
+}
+
+static int wait_for(struct dsm_rec *rec)
+{
+	rec->sleepers = true;
+	return DSM_WAIT;
+}
+
+int dsm_access(struct dsm *d, u64 gfn, bool write, u64 since_ns, u64 now_ns,
+	       struct dsm_grant *grant)
+{
+	u32 since = dsm_tick(since_ns < now_ns ? since_ns : now_ns);
+	struct dsm_rec *rec;
+	struct dsm_ref r;
+	int err;
+
+	if (!dsm_lookup(d, gfn, &r))
+		return -ENOENT;
+
+	for (;;) {
+		if (satisfied(r.page, write, &grant->writable)) {
+			grant->frame = dsm_frame(r.page);
+			if (write)
+				r.page->hold_write = 1;
+			return DSM_GRANTED;
+		}
+		if (dsm_failed(d))
+			return -EIO;
+
+		rec = dsm_rec(r.page);
+		if (rec && rec->req) {
+			if ((s32)(since - rec->since) < 0)
+				rec->since = since;
+			dsm_count(d, DSM_EV_COALESCED);
+			return wait_for(rec);
+		}
+		if (rec && rec->revoking)
+			return wait_for(rec);
+		if (rec && rec->deferred.type) {
+			/*
+			 * Somebody waits for a page that we hold and now can't
+			 * use without the home, which works for him: let go.
+			 */
+			dsm_count(d, DSM_EV_HOLD_VOID);
+			err = revoke(d, &r, &rec->deferred, now_ns);
+		} else {
+			err = request(d, &r, write, since, now_ns);
+			if (err == -ENOMEM && !(dsm_rec(r.page) && dsm_rec(r.page)->req))
+				return err;
+		}
+		if (err) {
+			dsm_fail(d);
+			return err;
+		}
+		/* At home both may have been answered on the spot: look again. */
+		rec = dsm_rec(r.page);
+		if (rec && rec->req)
+			return wait_for(rec);
+	}
+}

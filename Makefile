@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# cvmm: the kernel module, the programs, the tests.  "make help" lists what can
+# be made.  Everything that is built goes below build/.
+
+MAKEFLAGS += --no-builtin-rules
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+O	:= build
+PREFIX	?= /usr/local
+DESTDIR	?=
+
+# ---- the module -------------------------------------------------------------
+
+# By default for the running kernel if its headers are here, else for Linux 6.1.
+# KVER may be a series: "make KVER=6.12".
+KVER	?= $(if $(wildcard /lib/modules/$(shell uname -r)/build/Makefile),$(shell uname -r),6.1)
+KNAME	:= $(if $(wildcard /lib/modules/$(KVER)/build/Makefile),$(KVER),$(shell scripts/kernels --version $(KVER)))
+KDIR	?= $(firstword $(wildcard /lib/modules/$(KNAME)/build /usr/src/linux-headers-$(KNAME)))
+KOUT	:= $(O)/kmod-$(KNAME)
+MODSRC	:= Kbuild $(shell find kmod dsm include -name '*.[chS]' ! -path '*/tests/*')
+KMAKE	 = $(MAKE) -C $(KDIR) M=$(CURDIR)/$(KOUT)
+
+.PHONY: all module programs
+all: $(if $(wildcard kmod/main.c),module) programs
+
+module: check-kdir
+	@mkdir -p $(addprefix $(KOUT)/,$(sort $(dir $(MODSRC))))
+	@find $(KOUT) -xtype l -delete
+	@for f in $(MODSRC); do \
+		[ -L $(KOUT)/$$f ] || ln -s $(CURDIR)/$$f $(KOUT)/$$f || exit; \
+	done
+	@+$(KMAKE) modules
+
+.PHONY: check-kdir
+check-kdir:
+	@[ -n "$(KDIR)" ] || { echo "no headers for kernel '$(KVER)': install them or give KVER=" >&2; exit 1; }
+
+# ---- programs ---------------------------------------------------------------
+
+CC	?= gcc
+CFLAGS	?= -O2 -g
+ifeq ($(origin CC),default)
+CC	:= gcc
+endif
+UFLAGS	:= -std=gnu17 -Wall -Wextra -Werror -D_GNU_SOURCE -I. -Iinclude/uapi
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+pkg-cflags = $(if $(1),$(shell pkg-config --cflags $(1)))
+pkg-libs   = $(if $(1),$(shell pkg-config --libs $(1)))
+
+# Objects of sources, plain and with sanitizers.
+objs	= $(patsubst %.c,$(O)/obj/%.o,$(1))
+tobjs	= $(patsubst %.c,$(O)/san/%.o,$(1))
+
+$(O)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(UFLAGS) $(CFLAGS) $($(firstword $(subst /, ,$*))-cflags) -MMD -MP -c -o $@ $<
+
+$(O)/san/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(UFLAGS) -O1 -g $(SANITIZE) $($(firstword $(subst /, ,$*))-cflags) -MMD -MP -c -o $@ $<
+
+PROGRAMS :=
+TESTS	 :=
+
+# $(call program,NAME,SOURCES,PKG-CONFIG NAMES,LIBS): build/NAME
+define program_
+PROGRAMS += $(O)/$(1)
+$(O)/$(1): $(call objs,$(2))
+	$$(CC) $$(CFLAGS) $$(LDFLAGS) -Wl,--as-needed -o $$@ $$^ $(4) $$(call pkg-libs,$(3))
+endef
+program = $(eval $(call program_,$(1),$(2),$(3),$(4)))
+
+# $(call test,NAME,SOURCES,PKG-CONFIG NAMES,LIBS): build/tests/NAME, a cmocka
+# program with address and undefined-behaviour sanitizers that "make check" runs.
+define test_
+TESTS += $(O)/tests/$(1)
+$(O)/tests/$(1): $(call tobjs,$(2))
+	@mkdir -p $$(@D)
+	$$(CC) $$(SANITIZE) -Wl,--as-needed -o $$@ $$^ $(4) -lcmocka $$(call pkg-libs,$(3))
+endef
+test = $(eval $(call test_,$(1),$(2),$(3),$(4)))
+
+# A folder may have a build.mk that says:
+#   FOLDER-cflags     extra compiler flags of its user-space objects
+#   FOLDER-pkgs       libraries by pkg-config name
+#   FOLDER-lib        sources its unit tests link with
+# and may call program and test (above) for more.  Each FOLDER/tests/test_X.c is
+# a unit test FOLDER/test_X, linked with FOLDER-lib and the other .c files
+# of FOLDER/tests.
+vmmd-pkgs := libconfig libnl-3.0 libnl-genl-3.0 libseccomp
+vmmd-mains := vmmd/main.c vmmd/run.c vmmd/ctl.c
+vmmd-lib := $(filter-out $(vmmd-mains),$(wildcard vmmd/*.c))
+dsm-lib := $(wildcard dsm/*.c)
+kmod-lib :=
+
+FOLDERS := dsm kmod vmmd
+include $(wildcard $(FOLDERS:=/build.mk) $(FOLDERS:=/tests/build.mk))
+
+$(foreach d,$(FOLDERS),$(eval $(d)-cflags += $(call pkg-cflags,$($(d)-pkgs))))
+
+vmmd-program = $(if $(wildcard $(2)),$(call program,$(1),$(2) $(vmmd-lib),$(vmmd-pkgs),-pthread $(vmmd-libs)))
+$(call vmmd-program,vmmd,vmmd/main.c)
+$(call vmmd-program,cvmm-run,vmmd/run.c)
+$(call vmmd-program,cvmm,vmmd/ctl.c)
+
+folder-tests = $(foreach t,$(wildcard $(1)/tests/test_*.c),$(call test,$(1)/$(basename $(notdir $(t))),$(t) \
+	$(filter-out $(wildcard $(1)/tests/test_*.c),$(wildcard $(1)/tests/*.c)) $($(1)-lib),$($(1)-pkgs),-pthread $($(1)-libs)))
+$(foreach d,$(FOLDERS),$(call folder-tests,$(d)))
+
+programs: $(PROGRAMS)
+
+-include $(shell find $(O)/obj $(O)/san -name '*.d' 2>/dev/null)
+
+# ---- guest ------------------------------------------------------------------
+
+include $(wildcard guest/build.mk)
+
+# ---- install ----------------------------------------------------------------
+
+MAN := $(wildcard vmmd/*.[1-8])
+
+.PHONY: install
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/include/linux
+	$(foreach p,$(filter $(O)/vmmd,$(PROGRAMS)),install -m 755 $(p) $(DESTDIR)$(PREFIX)/sbin/;)
+	$(foreach p,$(filter $(O)/cvmm $(O)/cvmm-run,$(PROGRAMS)),install -m 755 $(p) $(DESTDIR)$(PREFIX)/bin/;)
+	install -m 644 include/uapi/linux/*.h $(DESTDIR)$(PREFIX)/include/linux/
+	$(foreach m,$(MAN),install -D -m 644 $(m) $(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(m)))/$(notdir $(m));)
+	install -D -m 644 $(KOUT)/cvmm.ko $(DESTDIR)/lib/modules/$(KNAME)/updates/cvmm.ko
+	$(if $(DESTDIR),,depmod $(KNAME))
+
+# ---- tests ------------------------------------------------------------------
+
+.PHONY: check check-unit tests deps modules-all
+deps:
+	@scripts/deps
+
+tests: $(TESTS)
+
+# Set-up, both kernels, everything, all tests.
+check: deps
+	@+$(MAKE) --no-print-directory check-built
+
+.PHONY: check-built
+check-built: modules-all programs tests guest
+	selftests/run
+
+check-unit: $(TESTS)
+	selftests/run --unit
+
+modules-all:
+	@+$(MAKE) --no-print-directory module KVER=6.1
+	@+$(MAKE) --no-print-directory module KVER=6.12
+
+.PHONY: clean distclean help
+# build/cache keeps downloads.
+clean:
+	@[ ! -d $(O) ] || find $(O) -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} +
+
+distclean:
+	rm -rf $(O)
+
+help:
+	@echo 'make                the module and the programs'
+	@echo 'make demo           set-up, build, two emulated hosts, one guest across both'
+	@echo 'make check          set-up, build for Linux 6.1 and 6.12, all tests'
+	@echo 'make check-unit     the unit tests alone'
+	@echo 'make module         cvmm.ko, in $(KOUT)'
+	@echo 'make programs       vmmd, cvmm-run, cvmm, in build/'
+	@echo 'make guest          build/guest.img, the initramfs of the demo and the tests'
+	@echo 'make install        with PREFIX=$(PREFIX), DESTDIR='
+	@echo 'make deps           install the Debian packages that all this needs'
+	@echo 'make clean          remove what was built (distclean: downloads too)'
+	@echo
+	@echo 'KVER=6.1|6.12|VERSION   kernel to build the module for ($(KNAME))'
+	@echo 'W=1  C=2                more compiler warnings; sparse'

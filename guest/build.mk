@@ -1,22 +1,32 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The guest's initramfs: busybox, guest/init and every program of guest/tests,
 # linked statically.  The guest's kernel is a distribution's, as it is.
+#
+# Each guest/tests/NAME.c is one program, /tests/NAME in the guest.
+# "make check-guest-native" runs small forms of them on this machine.
 
-guest-cflags := -Iguest/tests
-guest-progs := $(patsubst guest/tests/%.c,$(O)/guest/%,$(wildcard guest/tests/*.c))
-guest-objs := $(call objs,$(wildcard guest/lib/*.c))
+guest-cflags := -mcx16 -pthread
+guest-init := $(O)/guest/init
+guest-progs := $(patsubst guest/tests/%.c,$(O)/guest/tests/%,$(wildcard guest/tests/*.c))
 
-$(O)/guest/%: $(O)/obj/guest/tests/%.o $(guest-objs)
+$(guest-init): $(O)/obj/guest/init.o
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -static -s -o $@ $^
+
+$(O)/guest/tests/%: $(O)/obj/guest/tests/%.o
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -static -s -o $@ $^ -pthread
 
-.SECONDARY: $(call objs,$(wildcard guest/tests/*.c))
+.SECONDARY: $(call objs,guest/init.c $(wildcard guest/tests/*.c))
 
-$(O)/guest.img: guest/init scripts/mkinitramfs guest/build.mk $(guest-progs)
-	scripts/mkinitramfs $@ console proc/ sys/ tmp/ root/ bin/busybox=$(shell command -v busybox) \
-		init=guest/init $(foreach p,$(guest-progs),bin/$(notdir $(p))=$(p))
+$(O)/guest.img: scripts/mkinitramfs guest/build.mk $(guest-init) $(guest-progs)
+	scripts/mkinitramfs $@ console proc/ sys/ tmp/ run/ root/ bin/busybox=$(shell command -v busybox) \
+		bin/sh-\>busybox init=$(guest-init) $(foreach p,$(guest-progs),tests/$(notdir $(p))=$(p))
 
 include $(wildcard guest/bare/build.mk)
 
-.PHONY: guest
-guest: $(if $(wildcard guest/init),$(O)/guest.img)
+.PHONY: guest check-guest-native
+guest: $(O)/guest.img
+
+check-guest-native: $(guest-progs)
+	guest/tests/native $(O)/guest/tests

@@ -257,15 +257,17 @@ static void collect(void)
 
 static void work(unsigned int t, void *arg)
 {
-	struct h_rng rng = h_rng((uint64_t)(uintptr_t)run.test->name * 8 + t);
+	/* From "as fast as the cache" to "a batch outlasts many page transfers". */
+	static const unsigned int spreads[] = { 15, 255, 4095, 32767 };
+	struct h_rng rng = h_rng((run.test - tests) * MAX_THREADS + t), common = h_rng(1 << 20);
 
 	(void)arg;
 	do {
-		unsigned int spread = h_rand(&rng) & 3 ? 15 : 255;
+		unsigned int spread = spreads[h_rand(&common) & 3];
 
 		h_barrier_wait(run.barrier);
 		/* Where one CPU is at its start, the other may be a transfer behind. */
-		for (uint64_t d = h_rand(&rng) & (spread * 4); d; d--)
+		for (uint64_t d = h_rand(&rng) & (spread / 4); d; d--)
 			h_pause();
 		for (unsigned int i = 0; i < BATCH; i++) {
 			run.test->run(t, var(0, i), var(1, i), var(2, i), run.regs[t][i]);

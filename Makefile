@@ -146,10 +146,10 @@ check: deps
 
 .PHONY: check-built
 check-built: modules-all programs tests guest
-	selftests/run
+	@CVMM_UNIT_TESTS="$(TESTS)" selftests/run $(T)
 
 check-unit: $(TESTS)
-	selftests/run --unit
+	@CVMM_UNIT_TESTS="$(TESTS)" selftests/run --unit
 
 modules-all:
 	@+$(MAKE) --no-print-directory module KVER=6.1
@@ -167,6 +167,7 @@ help:
 	@echo 'make                the module and the programs'
 	@echo 'make demo           set-up, build, two emulated hosts, one guest across both'
 	@echo 'make check          set-up, build for Linux 6.1 and 6.12, all tests'
+	@echo '                    (some: make check T="NAME PATTERN...")'
 	@echo 'make check-unit     the unit tests alone'
 	@echo 'make module         cvmm.ko, in $(KOUT)'
 	@echo 'make programs       vmmd, cvmm-run, cvmm, in build/'

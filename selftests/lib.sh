@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# TAP and the module, for the shell tests.  A test sources this, calls check or
+# ok/not_ok/skip once for each point, and ends with tap_done.  Standard output
+# is TAP and nothing else; everything a checked command prints is diagnostics
+# on standard error, which the runner keeps beside the verdict.
+
+set -u
+CVMM_TREE=${CVMM_TREE:-$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)}
+tap_nr=0 tap_failed=0
+exec 5>&1 1>&2
+
+ok()		{ echo "ok $((++tap_nr)) - $*" >&5; }
+not_ok()	{ echo "not ok $((++tap_nr)) - $*" >&5; tap_failed=1; }
+# skip NAME REASON
+skip()		{ echo "ok $((++tap_nr)) - $1 # SKIP $2" >&5; }
+note()		{ echo "# $*" >&5; }
+
+# check NAME COMMAND...: one point, ok when the command succeeds
+check()
+{
+	local name=$1
+	shift
+	echo "--- $name: $*"
+	if "$@"; then ok "$name"; else not_ok "$name"; fi
+}
+
+# check_fails NAME TEXT COMMAND...: ok when the command fails (by an exit
+# status, not by a signal) and says TEXT (an extended regular expression)
+check_fails()
+{
+	local name=$1 text=$2 out status
+	shift 2
+	echo "--- $name: $* (to fail)"
+	out=$("$@" 2>&1) && status=0 || status=$?
+	echo "$out"
+	if [ $status -gt 0 ] && [ $status -lt 126 ] && grep -q -E -- "$text" <<<"$out"; then
+		ok "$name"
+	else
+		not_ok "$name (exit status $status, expected the text '$text')"
+	fi
+}
+
+# skip_all REASON: the whole test does not apply here
+skip_all()
+{
+	echo "1..0 # SKIP $*" >&5
+	exit 0
+}
+
+tap_done()
+{
+	echo "1..$tap_nr" >&5
+	exit $tap_failed
+}
+
+on_host()	{ [ "${CVMM_HOST:-0}" = "$1" ]; }
+
+# The module built for the running kernel.
+cvmm_ko()	{ echo "$CVMM_TREE/build/kmod-$(uname -r)/cvmm.ko"; }
+cvmm_load()	{ insmod "$(cvmm_ko)" "$@"; }
+cvmm_unload()	{ rmmod cvmm; }

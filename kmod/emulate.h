@@ -131,8 +131,10 @@ struct emu_seg {
 
 struct emu;
 
-#define EMU_OP_MMIO		1	/* no memory at that address */
-#define EMU_OP_FAULT		2	/* emu->fault is filled in */
+/* What callbacks return besides 0 and -errno; apart from EMU_*. */
+#define EMU_OP_MMIO		0x101	/* no memory at that address */
+#define EMU_OP_FAULT		0x102	/* emu->fault is filled in */
+#define EMU_OP_DIFFERS		0x103	/* cmpxchg: another value was found */
 
 /**
  * struct emu_ops - guest memory as the emulator reaches it
@@ -149,7 +151,6 @@ struct emu;
  *
  * All may sleep.  Linear addresses are what segmentation made.
  */
-#define EMU_OP_DIFFERS		3
 struct emu_ops {
 	int (*translate)(struct emu *e, u64 linear, unsigned int access, u64 *gpa);
 	int (*read)(struct emu *e, u64 gpa, void *buf, unsigned int len);

@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Unit tests of the module's pure parts, in user space.
 kmod-lib  += kmod/insn.c kmod/emulate.c kmod/walk.c
-kmod-pkgs += zydis
+kmod-libs += -lZydis

@@ -60,3 +60,31 @@ on_host()	{ [ "${CVMM_HOST:-0}" = "$1" ]; }
 cvmm_ko()	{ echo "$CVMM_TREE/build/kmod-$(uname -r)/cvmm.ko"; }
 cvmm_load()	{ insmod "$(cvmm_ko)" "$@"; }
 cvmm_unload()	{ rmmod cvmm; }
+
+# guest_tap FILE: the points that a guest's /init printed on its console (lines
+# after "cvmm: ", see guest/init.c) become points here; a console without the
+# closing line is a failure, with its last lines as diagnostics.
+guest_tap()
+{
+	local line name planned=0 seen=0 ended=0
+
+	while IFS= read -r line; do
+		name=${line#*ok * - }
+		name="guest: ${name%% # *}"
+		case $line in
+		"1.."*)		planned=${line#1..} ;;
+		"ok "*"# SKIP"*) seen=$((seen + 1)); skip "$name" "see $1" ;;
+		"ok "*)		seen=$((seen + 1)); ok "$name" ;;
+		"not ok "*)	seen=$((seen + 1)); not_ok "$name" ;;
+		"end pass="*)	ended=1 ;;
+		"up "*)		note "guest $line" ;;
+		esac
+	done < <(tr -d '\r' <"$1" | sed -n 's/^cvmm: //p')
+	if [ $ended = 1 ] && [ "$seen" = "$planned" ]; then
+		ok "guest ran all of its $planned tests"
+	else
+		not_ok "guest ran all of its tests (planned $planned, saw $seen, ended $ended)"
+		echo "--- end of $1"
+		tail -n 40 "$1"
+	fi
+}

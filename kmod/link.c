@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What all transports share: message queue, hello exchange, limits, counters.
+ *
+ * Sending.  Messages are appended to the link's queue and pushed by the sender
+ * itself if nobody else is pushing and the transport takes them without waiting;
+ * else by the one who is, or by a work item, which may wait.  So a sender that
+ * holds a page lock never waits for a peer.
+ */
+#include <linux/mm.h>
+#include <linux/slab.h>
+
+#include "link.h"
+#include "space_priv.h"
+
+/*
+ * The first message each way.  Fields: gfn is the space id, requester the
+ * sender's host id, version a hash of the configuration, epoch the epoch.
+ */
+#define CVMM_MSG_HELLO	DSM_MSG_LINK
+
+static struct kmem_cache *msg_cache;
+
+static const struct cvmm_link_ops *const transports[] = {
+	&cvmm_link_tcp_ops,
+};
+
+static struct cvmm_msg *msg_alloc(const struct dsm_msg *hdr, struct page *page, bool frame)
+{
+	struct cvmm_msg *msg = kmem_cache_alloc(msg_cache, GFP_KERNEL);
+
+	if (!msg)
+		return NULL;
+	dsm_wire_encode(hdr, msg->hdr);
+	msg->len = page ? hdr->length : 0;
+	msg->sent = 0;
+	msg->page = page;
+	msg->frame = frame;
+	return msg;
+}
+
+static void payload_free(struct cvmm_link *link, struct page *page, bool frame)
+{
+	if (!page)
+		return;
+	if (frame)
+		cvmm_frame_free(link->space, page);
+	else
+		put_page(page);
+}
+
+void cvmm_msg_free(struct cvmm_link *link, struct cvmm_msg *msg)
+{
+	payload_free(link, msg->page, msg->frame);
+	kmem_cache_free(msg_cache, msg);
+}
+
+/* ------------------------------------------------------------ sending */
+
+static struct cvmm_msg *queue_pop(struct cvmm_link *link)
+{
+	struct cvmm_msg *msg;
+
+	spin_lock(&link->lock);
+	msg = list_first_entry_or_null(&link->queue, struct cvmm_msg, node);
+	if (msg) {
+		list_del(&msg->node);
+		link->queued--;
+	}
+	spin_unlock(&link->lock);
+	return msg;
+}
+
+/* Back to the head; false when the link has gone down meanwhile. */
+static bool queue_unpop(struct cvmm_link *link, struct cvmm_msg *msg)
+{
+	bool alive;
+
+	spin_lock(&link->lock);
+	alive = link->state != CVMM_LINK_DOWN;
+	if (alive) {
+		list_add(&msg->node, &link->queue);
+		link->queued++;
+	}
+	spin_unlock(&link->lock);
+	return alive;
+}
+
+static bool queue_pending(struct cvmm_link *link)
+{
+	bool pending;
+
+	spin_lock(&link->lock);
+	pending = !list_empty(&link->queue) && link->state != CVMM_LINK_NONE;
+	spin_unlock(&link->lock);
+	return pending;
+}
+
+/* tx_mutex held.  Returns 0 when the queue was seen empty, or -errno. */
+static int link_drain(struct cvmm_link *link, unsigned int flags)
+{
+	struct cvmm_msg *msg;
+	u32 size;
+	int ret;
+
+	while ((msg = queue_pop(link))) {
+		size = DSM_WIRE_SIZE + msg->len;
+		ret = link->ops->xmit(link, msg, flags);
+		if (ret == -EAGAIN && queue_unpop(link, msg))
+			return -EAGAIN;
+		if (ret) {
+			cvmm_msg_free(link, msg);
+			return ret;
+		}
+		atomic64_inc(&link->tx_msgs);
+		atomic64_add(size, &link->tx_bytes);
+	}
+	return 0;
+}
+
+static void link_push(struct cvmm_link *link)
+{
+	int ret;
+
+	/* Who fails to get the mutex leaves the work to the holder, who looks again. */
+	while (queue_pending(link)) {
+		if (!mutex_trylock(&link->tx_mutex))
+			return;
+		ret = link_drain(link, CVMM_XMIT_NOWAIT);
+		mutex_unlock(&link->tx_mutex);
+		if (ret == -EAGAIN) {
+			queue_work(link->space->wq, &link->tx_work);
+			return;
+		}
+		if (ret) {
+			cvmm_link_down(link, -ret, "can not send");
+			return;
+		}
+	}
+}
+
+static void link_tx_work(struct work_struct *work)
+{
+	struct cvmm_link *link = container_of(work, struct cvmm_link, tx_work);
+	int ret;
+
+	while (queue_pending(link)) {
+		mutex_lock(&link->tx_mutex);
+		ret = link_drain(link, 0);
+		mutex_unlock(&link->tx_mutex);
+		if (ret) {
+			cvmm_link_down(link, -ret, ret == -ETIMEDOUT ?
+				       "does not take messages" : "can not send");
+			return;
+		}
+	}
+}
+
+void cvmm_link_send(struct cvmm_link *link, const struct dsm_msg *hdr, struct page *page,
+		    bool frame)
+{
+	struct cvmm_msg *msg = msg_alloc(hdr, page, frame);
+	enum cvmm_link_state state;
+	bool full;
+
+	if (!msg) {
+		payload_free(link, page, frame);
+		cvmm_space_fail(link->space, link->host, ENOMEM, "out of memory for a message");
+		return;
+	}
+	spin_lock(&link->lock);
+	state = link->state;
+	full = link->queued >= CVMM_LINK_MAX_QUEUED;
+	if (state != CVMM_LINK_DOWN && !full) {
+		list_add_tail(&msg->node, &link->queue);
+		link->queued++;
+		msg = NULL;
+	}
+	spin_unlock(&link->lock);
+
+	if (msg)
+		cvmm_msg_free(link, msg);
+	if (full)
+		cvmm_space_fail(link->space, link->host, ENOBUFS,
+				"host %u: %u messages are waiting to be sent", link->host,
+				CVMM_LINK_MAX_QUEUED);
+	else if (state == CVMM_LINK_HELLO || state == CVMM_LINK_UP)
+		link_push(link);
+}
+
+/* ---------------------------------------------------------- receiving */
+
+const char *cvmm_msg_counter_name(unsigned int type)
+{
+	return dsm_msg_name(type);
+}
+
+static int link_hello(struct cvmm_link *link, const struct dsm_msg *msg)
+{
+	struct cvmm_space *space = link->space;
+	const char *what = NULL;
+
+	if (msg->type != CVMM_MSG_HELLO || msg->length)
+		what = "first message is not a hello";
+	else if (msg->gfn != space->id)
+		what = "speaks for another space";
+	else if (msg->epoch != space->epoch)
+		what = "has another membership epoch";
+	else if (msg->requester != link->host)
+		what = "is another host than the link was given for";
+	else if (msg->version != space->config_hash)
+		what = "has other memory ranges or another number of hosts";
+	if (what) {
+		cvmm_space_fail(space, link->host, EPROTO, "host %u: %s", link->host, what);
+		return -EPROTO;
+	}
+
+	spin_lock(&link->lock);
+	if (link->state == CVMM_LINK_HELLO)
+		link->state = CVMM_LINK_UP;
+	spin_unlock(&link->lock);
+	cvmm_netlink_event(space, CVMM_NL_EVENT_LINK_UP, link->host, 0, NULL);
+	return 0;
+}
+
+int cvmm_link_rx_header(struct cvmm_link *link, const u8 *hdr, struct dsm_msg *msg)
+{
+	int ret = dsm_wire_decode(hdr, DSM_WIRE_SIZE, msg);
+
+	if (ret) {
+		cvmm_space_fail(link->space, link->host, EPROTO,
+				"host %u: malformed message header", link->host);
+		return ret;
+	}
+	atomic64_inc(&link->rx_msgs);
+	atomic64_add(DSM_WIRE_SIZE + msg->length, &link->rx_bytes);
+	return 0;
+}
+
+int cvmm_link_rx(struct cvmm_link *link, const struct dsm_msg *msg, struct page *page)
+{
+	struct cvmm_space *space = link->space;
+	int ret;
+
+	if (READ_ONCE(link->state) == CVMM_LINK_HELLO) {
+		ret = link_hello(link, msg);
+		if (page)
+			cvmm_frame_free(space, page);
+		return ret;
+	}
+	if (msg->type < DSM_MSG_NR)
+		cvmm_count(&space->rx_stats, msg->type);
+	ret = cvmm_space_receive(space, link->host, msg, page);
+	if (ret)
+		cvmm_space_fail(space, link->host, -ret,
+				"host %u: message %s (%u) for page %llx refused, error %d",
+				link->host, dsm_msg_name(msg->type), msg->type, msg->gfn, -ret);
+	return ret;
+}
+
+void cvmm_link_down(struct cvmm_link *link, int error, const char *what)
+{
+	cvmm_space_fail(link->space, link->host, error, "host %u: %s", link->host, what);
+}
+
+/* ----------------------------------------------------------- lifetime */
+
+struct cvmm_link *cvmm_link_create(struct cvmm_space *space, u32 host)
+{
+	struct cvmm_link *link = kzalloc(sizeof(*link), GFP_KERNEL_ACCOUNT);
+
+	if (!link)
+		return NULL;
+	link->space = space;
+	link->host = host;
+	mutex_init(&link->attach_lock);
+	spin_lock_init(&link->lock);
+	INIT_LIST_HEAD(&link->queue);
+	mutex_init(&link->tx_mutex);
+	INIT_WORK(&link->tx_work, link_tx_work);
+	return link;
+}
+
+/* The hello goes before everything that has been queued so far. */
+static int link_say_hello(struct cvmm_link *link)
+{
+	struct cvmm_space *space = link->space;
+	struct dsm_msg hello = {
+		.type = CVMM_MSG_HELLO,
+		.requester = space->host,
+		.epoch = space->epoch,
+		.version = space->config_hash,
+		.gfn = space->id,
+	};
+	struct cvmm_msg *msg = msg_alloc(&hello, NULL, false);
+	bool alive;
+
+	if (!msg)
+		return -ENOMEM;
+	spin_lock(&link->lock);
+	alive = link->state == CVMM_LINK_NONE;
+	if (alive) {
+		list_add(&msg->node, &link->queue);
+		link->queued++;
+		link->state = CVMM_LINK_HELLO;
+	}
+	spin_unlock(&link->lock);
+	if (!alive)
+		cvmm_msg_free(link, msg);
+	return alive ? 0 : -EIO;
+}
+
+int cvmm_link_attach(struct cvmm_link *link, const struct cvmm_space_link *arg)
+{
+	const struct cvmm_link_ops *ops = NULL;
+	unsigned int i;
+	int ret;
+
+	for (i = 0; i < ARRAY_SIZE(transports); i++)
+		if (transports[i]->transport == arg->transport)
+			ops = transports[i];
+	if (!ops)
+		return -EINVAL;
+
+	mutex_lock(&link->attach_lock);
+	if (link->state == CVMM_LINK_DOWN) {
+		ret = -EIO;
+		goto unlock;
+	}
+	if (link->ops) {
+		ret = -EEXIST;
+		goto unlock;
+	}
+	ret = ops->attach(link, arg);
+	if (ret)
+		goto unlock;
+	link->ops = ops;
+	ret = link_say_hello(link);
+	if (ret)
+		goto release;
+	ret = ops->start(link);
+	if (ret)
+		goto failed;
+	mutex_unlock(&link->attach_lock);
+	link_push(link);
+	return 0;
+
+failed:
+	/* Somebody may be sending already: the transport goes with the space. */
+	mutex_unlock(&link->attach_lock);
+	cvmm_link_down(link, -ret, "can not start the link");
+	return ret;
+release:
+	ops->shutdown(link);
+	ops->release(link);
+	link->ops = NULL;
+unlock:
+	mutex_unlock(&link->attach_lock);
+	return ret;
+}
+
+void cvmm_link_shutdown(struct cvmm_link *link)
+{
+	struct cvmm_msg *msg, *next;
+	enum cvmm_link_state was;
+	LIST_HEAD(drop);
+
+	mutex_lock(&link->attach_lock);
+	spin_lock(&link->lock);
+	was = link->state;
+	link->state = CVMM_LINK_DOWN;
+	list_splice_init(&link->queue, &drop);
+	link->queued = 0;
+	spin_unlock(&link->lock);
+
+	if (link->ops)
+		link->ops->shutdown(link);
+	mutex_unlock(&link->attach_lock);
+
+	list_for_each_entry_safe(msg, next, &drop, node)
+		cvmm_msg_free(link, msg);
+	if (was == CVMM_LINK_UP)
+		cvmm_netlink_event(link->space, CVMM_NL_EVENT_LINK_DOWN, link->host, 0, NULL);
+}
+
+void cvmm_link_destroy(struct cvmm_link *link)
+{
+	cvmm_link_shutdown(link);
+	cancel_work_sync(&link->tx_work);
+	if (link->ops)
+		link->ops->release(link);
+	/* The receiver was the last who could queue the work again. */
+	cancel_work_sync(&link->tx_work);
+	mutex_destroy(&link->tx_mutex);
+	mutex_destroy(&link->attach_lock);
+	kfree(link);
+}
+
+int cvmm_links_init(void)
+{
+	msg_cache = KMEM_CACHE(cvmm_msg, 0);
+	return msg_cache ? 0 : -ENOMEM;
+}
+
+void cvmm_links_exit(void)
+{
+	kmem_cache_destroy(msg_cache);
+}

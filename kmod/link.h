@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Links: ordered, reliable messages between two hosts of a space, each a
+ * DSM_WIRE_SIZE header and at most one page.
+ *
+ * link.c has what every transport needs: the queue, who sends when, the hello
+ * exchange, limits and counters.  A transport (struct cvmm_link_ops) moves
+ * messages and notices when the peer is gone.
+ */
+#ifndef CVMM_LINK_H
+#define CVMM_LINK_H
+
+#include <linux/atomic.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/types.h>
+#include <linux/workqueue.h>
+
+#include "../dsm/dsm.h"
+
+struct cvmm_link;
+struct cvmm_space;
+struct cvmm_space_link;
+struct page;
+
+/*
+ * A peer that is silent for this long while it should answer (the kernel of a
+ * live host always does) is dead.  Users are promised 5 s.
+ */
+#define CVMM_LINK_TIMEOUT_MS	4000
+
+/*
+ * The queue of a link that does not drain: no honest exchange gets near this
+ * (one request per page and host, answers on top); 512 bytes or so each.
+ */
+#define CVMM_LINK_MAX_QUEUED	65536
+
+/**
+ * struct cvmm_msg - a message on its way out
+ * @node:	in the link's queue
+ * @hdr:	header in wire format
+ * @len:	payload bytes, 0 or PAGE_SIZE
+ * @sent:	for the transport: bytes of header and payload already passed on
+ * @page:	payload or NULL; one reference belongs to the message
+ * @frame:	@page is a frame of the space, handed over; else merely referenced
+ */
+struct cvmm_msg {
+	struct list_head node;
+	u8 hdr[DSM_WIRE_SIZE];
+	u32 len;
+	u32 sent;
+	struct page *page;
+	bool frame;
+};
+
+#define CVMM_XMIT_NOWAIT	(1U << 0)
+
+/**
+ * struct cvmm_link_ops - a transport; all required
+ * @name:	for messages to the user
+ * @transport:	CVMM_TRANSPORT_*
+ * @attach:	Take what the user handed in (@arg->fd) and set link->priv, ready
+ *		for start().  May sleep.  0 or -errno.
+ * @start:	Begin to receive: from now cvmm_link_rx_header(), cvmm_link_rx()
+ *		and cvmm_link_down() may be called.  May sleep.  0 or -errno.
+ * @xmit:	Send @msg.  Calls are serialised per link and in order.  Returns 0
+ *		when the message is on its way or sent, and then frees it with
+ *		cvmm_msg_free() at that point or later.  -EAGAIN only with
+ *		CVMM_XMIT_NOWAIT: it would have had to wait for the peer (memory
+ *		may be waited for), try the same message again without.
+ *		Otherwise -errno, the link is dead; the caller frees @msg.
+ * @shutdown:	Make xmit() and the receiver end soon, with an error.  May be
+ *		called at any time after attach(), repeatedly; may sleep.
+ * @release:	Stop the receiver and free everything.  After shutdown(), with
+ *		no xmit() running.  May sleep.
+ */
+struct cvmm_link_ops {
+	const char *name;
+	u32 transport;
+	int (*attach)(struct cvmm_link *link, const struct cvmm_space_link *arg);
+	int (*start)(struct cvmm_link *link);
+	int (*xmit)(struct cvmm_link *link, struct cvmm_msg *msg, unsigned int flags);
+	void (*shutdown)(struct cvmm_link *link);
+	void (*release)(struct cvmm_link *link);
+};
+
+enum cvmm_link_state {
+	CVMM_LINK_NONE,		/* nothing handed in yet; messages wait */
+	CVMM_LINK_HELLO,	/* sending; the peer has not said hello yet */
+	CVMM_LINK_UP,
+	CVMM_LINK_DOWN,
+};
+
+/**
+ * struct cvmm_link - to one other host of a space
+ * @space:	its space
+ * @host:	the peer
+ * @attach_lock: serialises attach and the end of it
+ * @ops:	transport, NULL until attached
+ * @priv:	the transport's
+ * @lock:	protects @state, @queue, @queued
+ * @tx_mutex:	held by whoever calls xmit()
+ * @tx_work:	sends what could not be sent without waiting
+ */
+struct cvmm_link {
+	struct cvmm_space *space;
+	u32 host;
+	struct mutex attach_lock;
+	const struct cvmm_link_ops *ops;
+	void *priv;
+
+	spinlock_t lock;
+	enum cvmm_link_state state;
+	struct list_head queue;
+	u32 queued;
+
+	struct mutex tx_mutex;
+	struct work_struct tx_work;
+
+	atomic64_t tx_msgs;
+	atomic64_t tx_bytes;
+	atomic64_t rx_msgs;
+	atomic64_t rx_bytes;
+};
+
+/* Name of a message type for counters, by enum dsm_msg_type. */
+const char *cvmm_msg_counter_name(unsigned int type);
+
+int cvmm_links_init(void);
+void cvmm_links_exit(void);
+
+struct cvmm_link *cvmm_link_create(struct cvmm_space *space, u32 host);
+/* CVMM_SPACE_ADD_LINK.  May sleep.  0, -EINVAL, -EEXIST (has one), -EIO (failed), ... */
+int cvmm_link_attach(struct cvmm_link *link, const struct cvmm_space_link *arg);
+/* No more messages either way, queued ones are dropped.  May sleep. */
+void cvmm_link_shutdown(struct cvmm_link *link);
+/* Shut down, wait for the end of all activity, free. */
+void cvmm_link_destroy(struct cvmm_link *link);
+
+/**
+ * cvmm_link_send() - queue a message and send it if that needs no waiting
+ * @msg:	header; @msg->length tells whether @page is sent
+ * @page:	payload or NULL; the reference passes to the link
+ * @frame:	@page is a frame of the space that this host gives away
+ *
+ * Never waits for the network; may sleep for memory.  Errors end the space.
+ */
+void cvmm_link_send(struct cvmm_link *link, const struct dsm_msg *msg, struct page *page,
+		    bool frame);
+
+/* ---- for transports */
+
+void cvmm_msg_free(struct cvmm_link *link, struct cvmm_msg *msg);
+
+/*
+ * A header has been received: decode it.  On success @msg->length bytes of
+ * payload follow, to be received into a page from cvmm_frame_for_rx().  Returns
+ * 0 or -errno, with which the transport ends the link (cvmm_link_down()).
+ */
+int cvmm_link_rx_header(struct cvmm_link *link, const u8 *hdr, struct dsm_msg *msg);
+
+/*
+ * The message is complete; @page is the payload or NULL and passes to the
+ * callee.  In process context, one at a time per link.  0 or -errno as above;
+ * then the space has been told why.
+ */
+int cvmm_link_rx(struct cvmm_link *link, const struct dsm_msg *msg, struct page *page);
+
+/* The link has ended by itself; @error positive, @what one line.  Process context. */
+void cvmm_link_down(struct cvmm_link *link, int error, const char *what);
+
+extern const struct cvmm_link_ops cvmm_link_tcp_ops;
+
+#endif /* CVMM_LINK_H */

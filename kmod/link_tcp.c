@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Links over connected stream sockets: TCP between hosts, AF_UNIX for several
+ * spaces on one host.
+ *
+ * One thread per link receives: a header, then the payload straight into the
+ * frame that will be mapped.  Payloads are copied into the socket when sent;
+ * handing the page itself to the socket would leave references on the frame
+ * (until the peer's TCP has acknowledged it) which a revocation can not tell
+ * from somebody's pin.
+ */
+#include <linux/file.h>
+#include <linux/kthread.h>
+#include <linux/net.h>
+#include <linux/sched.h>
+#include <linux/sched/task.h>
+#include <linux/slab.h>
+#include <linux/tcp.h>
+#include <net/sock.h>
+#include <net/tcp_states.h>
+
+#include "link.h"
+#include "space_priv.h"
+
+/* Probes of a silent connection: after 1 s, then each second, three in all. */
+#define KEEPALIVE_S		1
+#define KEEPALIVE_PROBES	3
+
+struct link_tcp {
+	struct socket *sock;
+	struct task_struct *rx;
+};
+
+/* ---------------------------------------------------------- receiving */
+
+/* Returns 0, -ENOTCONN at a clean end before the first byte, or -errno. */
+static int tcp_receive(struct link_tcp *tcp, void *buf, size_t len)
+{
+	size_t done = 0;
+	int ret;
+
+	while (done < len) {
+		struct msghdr mh = { };
+		struct kvec iov = { .iov_base = buf + done, .iov_len = len - done };
+
+		ret = kernel_recvmsg(tcp->sock, &mh, &iov, 1, iov.iov_len, MSG_WAITALL);
+		if (ret == 0)
+			return done ? -EPIPE : -ENOTCONN;
+		if (ret < 0)
+			return ret;
+		done += ret;
+	}
+	return 0;
+}
+
+static void rx_error(struct cvmm_link *link, int err)
+{
+	switch (err) {
+	case -ENOTCONN:
+		cvmm_link_down(link, ENOTCONN, "has closed the link");
+		break;
+	case -EPIPE:
+		cvmm_link_down(link, EPIPE, "link ended in the middle of a message");
+		break;
+	case -ETIMEDOUT:
+		cvmm_link_down(link, ETIMEDOUT, "does not answer any more");
+		break;
+	default:
+		cvmm_link_down(link, -err, "link broken");
+	}
+}
+
+static int tcp_rx_thread(void *arg)
+{
+	struct cvmm_link *link = arg;
+	struct link_tcp *tcp = link->priv;
+	u8 hdr[DSM_WIRE_SIZE];
+	struct dsm_msg msg;
+	struct page *page;
+	int ret;
+
+	/* A message is somebody's page fault. */
+	set_user_nice(current, MIN_NICE);
+
+	while (!kthread_should_stop()) {
+		ret = tcp_receive(tcp, hdr, sizeof(hdr));
+		if (ret) {
+			rx_error(link, ret);
+			break;
+		}
+		if (cvmm_link_rx_header(link, hdr, &msg))
+			break;
+		page = NULL;
+		if (msg.length) {
+			page = cvmm_frame_for_rx(link->space);
+			if (!page) {
+				cvmm_link_down(link, ENOMEM, "no memory for its page");
+				break;
+			}
+			ret = tcp_receive(tcp, page_address(page), msg.length);
+			if (ret) {
+				cvmm_frame_free(link->space, page);
+				rx_error(link, ret == -ENOTCONN ? -EPIPE : ret);
+				break;
+			}
+		}
+		if (cvmm_link_rx(link, &msg, page))
+			break;
+		cond_resched();
+	}
+	return 0;
+}
+
+/* ------------------------------------------------------------ sending */
+
+static int tcp_xmit(struct cvmm_link *link, struct cvmm_msg *msg, unsigned int flags)
+{
+	struct link_tcp *tcp = link->priv;
+	const u32 total = DSM_WIRE_SIZE + msg->len;
+	int ret;
+
+	while (msg->sent < total) {
+		struct msghdr mh = {
+			.msg_flags = MSG_NOSIGNAL |
+				     (flags & CVMM_XMIT_NOWAIT ? MSG_DONTWAIT : 0),
+		};
+		struct kvec iov[2];
+		unsigned int n = 0;
+		u32 off = msg->sent;
+
+		if (off < DSM_WIRE_SIZE) {
+			iov[n].iov_base = msg->hdr + off;
+			iov[n++].iov_len = DSM_WIRE_SIZE - off;
+			off = DSM_WIRE_SIZE;
+		}
+		if (msg->len) {
+			iov[n].iov_base = page_address(msg->page) + off - DSM_WIRE_SIZE;
+			iov[n++].iov_len = total - off;
+		}
+		ret = kernel_sendmsg(tcp->sock, &mh, iov, n, total - msg->sent);
+		if (ret == -EAGAIN && !(flags & CVMM_XMIT_NOWAIT))
+			return -ETIMEDOUT;	/* sk_sndtimeo */
+		if (ret < 0)
+			return ret;
+		msg->sent += ret;
+	}
+	cvmm_msg_free(link, msg);
+	return 0;
+}
+
+/* ----------------------------------------------------------- lifetime */
+
+static int tcp_check(struct socket *sock)
+{
+	struct sock *sk = sock->sk;
+
+	if (sock->type != SOCK_STREAM)
+		return -EPROTOTYPE;
+	switch (sk->sk_family) {
+	case AF_INET:
+	case AF_INET6:
+		if (sk->sk_protocol != IPPROTO_TCP)
+			return -EPROTONOSUPPORT;
+		break;
+	case AF_UNIX:
+		break;
+	default:
+		return -EAFNOSUPPORT;
+	}
+	if (sock->state != SS_CONNECTED || READ_ONCE(sk->sk_state) != TCP_ESTABLISHED)
+		return -ENOTCONN;
+	return 0;
+}
+
+static void tcp_set_options(struct sock *sk)
+{
+	const long timeout = msecs_to_jiffies(CVMM_LINK_TIMEOUT_MS);
+
+	lock_sock(sk);
+	sk->sk_sndtimeo = timeout;
+	sk->sk_rcvtimeo = MAX_SCHEDULE_TIMEOUT;
+	release_sock(sk);
+	if (sk->sk_family == AF_UNIX)
+		return;
+	tcp_sock_set_nodelay(sk);
+	tcp_sock_set_user_timeout(sk, CVMM_LINK_TIMEOUT_MS);
+	tcp_sock_set_keepidle(sk, KEEPALIVE_S);
+	tcp_sock_set_keepintvl(sk, KEEPALIVE_S);
+	tcp_sock_set_keepcnt(sk, KEEPALIVE_PROBES);
+	sock_set_keepalive(sk);
+}
+
+static int tcp_attach(struct cvmm_link *link, const struct cvmm_space_link *arg)
+{
+	struct link_tcp *tcp;
+	int ret;
+
+	tcp = kzalloc(sizeof(*tcp), GFP_KERNEL_ACCOUNT);
+	if (!tcp)
+		return -ENOMEM;
+	tcp->sock = sockfd_lookup(arg->fd, &ret);
+	if (!tcp->sock)
+		goto free;
+	ret = tcp_check(tcp->sock);
+	if (ret)
+		goto put_sock;
+	tcp_set_options(tcp->sock->sk);
+	link->priv = tcp;
+	return 0;
+
+put_sock:
+	sockfd_put(tcp->sock);
+free:
+	kfree(tcp);
+	return ret;
+}
+
+static int tcp_start(struct cvmm_link *link)
+{
+	struct link_tcp *tcp = link->priv;
+	struct task_struct *rx;
+
+	rx = kthread_create(tcp_rx_thread, link, "cvmm-rx/%u", link->host);
+	if (IS_ERR(rx))
+		return PTR_ERR(rx);
+	/* It may end before release() stops it. */
+	get_task_struct(rx);
+	tcp->rx = rx;
+	wake_up_process(rx);
+	return 0;
+}
+
+static void tcp_shutdown(struct cvmm_link *link)
+{
+	struct link_tcp *tcp = link->priv;
+
+	kernel_sock_shutdown(tcp->sock, SHUT_RDWR);
+}
+
+static void tcp_release(struct cvmm_link *link)
+{
+	struct link_tcp *tcp = link->priv;
+
+	if (tcp->rx) {
+		kthread_stop(tcp->rx);
+		put_task_struct(tcp->rx);
+	}
+	sockfd_put(tcp->sock);
+	kfree(tcp);
+	link->priv = NULL;
+}
+
+const struct cvmm_link_ops cvmm_link_tcp_ops = {
+	.name = "stream",
+	.transport = CVMM_TRANSPORT_STREAM,
+	.attach = tcp_attach,
+	.start = tcp_start,
+	.xmit = tcp_xmit,
+	.shutdown = tcp_shutdown,
+	.release = tcp_release,
+};

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Inside of a space: what space*.c, link*.c and netlink.c share.  Everybody
+ * else uses space.h.  Locks and their order: kmod/SPACE.rst.
+ */
+#ifndef CVMM_SPACE_PRIV_H
+#define CVMM_SPACE_PRIV_H
+
+#include <linux/cvmm.h>
+#include <linux/cvmm_netlink.h>
+#include <linux/fs.h>
+#include <linux/hrtimer.h>
+#include <linux/kref.h>
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/rwsem.h>
+#include <linux/timerqueue.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+#include "../dsm/dsm.h"
+#include "space.h"
+#include "stats.h"
+
+struct cvmm_link;
+struct mem_cgroup;
+struct net;
+struct pid;
+
+static_assert(PAGE_SIZE == DSM_PAGE_SIZE);
+static_assert(CVMM_MAX_HOSTS == DSM_MAX_HOSTS);
+
+/* Frames are numbered below this: addresses fit the 52 bits of x86-64. */
+#define CVMM_MAX_GFN		(1ULL << 40)
+
+#define CVMM_STRIPE_BITS	10
+#define CVMM_WAITQ_BITS		8
+
+/* How long a page stays after the access it was fetched for can run. */
+#define CVMM_MIN_RUN_NS		(200 * NSEC_PER_USEC)
+
+/* Events counted by the space itself; the core counts its own. */
+#define CVMM_SPACE_COUNTERS(X)						\
+	X(FAULT_MAPPING)	/* faults on user mappings */		\
+	X(FAULT_VCPU)		/* cvmm_space_fault() */		\
+	X(ACCESS_KERNEL)	/* pages touched by read/write/cmpxchg */ \
+	X(MKWRITE)		/* write faults on a read-only user mapping */ \
+	X(WAIT)			/* accesses that had to wait for a peer */ \
+	X(WAIT_NS)		/* time they waited */			\
+	X(WAIT_POLLED)		/* waits that ended without sleeping */ \
+	X(WAIT_SIGNAL)		/* waits given up because of a signal */ \
+	X(HOLD_EXTEND)		/* holds renewed: instruction missed another page */ \
+	X(REVOKE_PINNED)	/* revocations that found a pinned page */ \
+	X(FRAME_ALLOC)							\
+	X(FRAME_FREE)							\
+	X(FRAME_POOL_MISS)	/* receiver had to allocate by itself */ \
+	X(TIMER)		/* timers that fired */
+
+enum cvmm_space_counter {
+#define X(name) CVMM_SC_##name,
+	CVMM_SPACE_COUNTERS(X)
+#undef X
+	CVMM_SC_NR
+};
+
+/* Lives until an RCU grace period after the space: lockless GUP may look at it. */
+struct cvmm_mapping {
+	struct address_space as;
+	struct rcu_head rcu;
+};
+
+struct cvmm_space {
+	struct kref ref;
+	struct list_head node;		/* in cvmm_spaces */
+
+	/* Constant after creation */
+	char name[CVMM_NAME_LEN];
+	u64 id;
+	u32 host;
+	u32 nr_hosts;
+	u32 epoch;
+	u32 config_hash;		/* of what all hosts must agree on */
+	u32 nr_ranges;
+	struct dsm_range *ranges;
+	u64 nr_pages;
+	u64 nr_home_pages;
+	size_t meta_bytes;
+	struct net *net;
+	struct pid *pid;
+	struct mem_cgroup *memcg;
+	struct cvmm_mapping *mapping;
+	struct workqueue_struct *wq;
+
+	struct dsm dsm;
+	struct mutex stripe[1U << CVMM_STRIPE_BITS];
+
+	wait_queue_head_t waitq[1U << CVMM_WAITQ_BITS];
+	u64 wait_avg_ns;		/* recent waits; racy, a hint for polling */
+
+	/* Frames for pages on their way here, given by those who wait for them */
+	spinlock_t pool_lock;
+	struct list_head pool;
+	unsigned int pool_nr;
+	atomic_t waiters;
+
+	struct rw_semaphore clients_sem;
+	struct list_head clients;
+
+	spinlock_t timer_lock;
+	struct timerqueue_head timers;
+	struct hrtimer hrtimer;
+	struct work_struct timer_work;
+
+	spinlock_t fail_lock;
+	bool failed;
+	u32 fail_host;
+	int fail_error;			/* positive */
+	char fail_reason[CVMM_REASON_LEN];
+	struct work_struct fail_work;
+	wait_queue_head_t poll_wait;
+
+	struct mutex counters_lock;
+	struct list_head counters;
+	struct cvmm_counters stats;	/* enum cvmm_space_counter */
+	struct cvmm_counters dsm_stats;	/* enum dsm_event */
+	struct cvmm_counters rx_stats;	/* by enum dsm_msg_type */
+
+	struct cvmm_link *links[CVMM_MAX_HOSTS];	/* NULL for ourselves */
+};
+
+/* All spaces, for names and netlink; cvmm_spaces_lock protects the list. */
+extern struct list_head cvmm_spaces;
+extern struct mutex cvmm_spaces_lock;
+
+/* space.c */
+extern const struct file_operations cvmm_space_fops;
+
+static inline void cvmm_space_get(struct cvmm_space *space)
+{
+	kref_get(&space->ref);
+}
+
+/**
+ * cvmm_space_fail() - the space can not go on
+ * @host:	whose message or link ended it, or ~0
+ * @error:	positive errno
+ * @fmt:	one line for the user
+ *
+ * The first call wins, later ones are ignored.  Any context that may take a
+ * spinlock with interrupts on; the rest happens in a work item.
+ */
+__printf(4, 5)
+void cvmm_space_fail(struct cvmm_space *space, u32 host, int error, const char *fmt, ...);
+
+/* space_page.c */
+static inline struct mutex *cvmm_stripe(struct cvmm_space *space, u64 gfn)
+{
+	return &space->stripe[gfn & ((1U << CVMM_STRIPE_BITS) - 1)];
+}
+
+/* The page lock of space.h */
+static inline void cvmm_page_lock(struct cvmm_space *space, u64 gfn)
+{
+	mutex_lock(cvmm_stripe(space, gfn));
+}
+
+static inline void cvmm_page_unlock(struct cvmm_space *space, u64 gfn)
+{
+	mutex_unlock(cvmm_stripe(space, gfn));
+}
+
+int cvmm_pages_init(struct cvmm_space *space);
+/* Stop timers; nothing may call into the core any more but the caller. */
+void cvmm_pages_stop(struct cvmm_space *space);
+/* Give back all frames and metadata. */
+void cvmm_pages_destroy(struct cvmm_space *space);
+
+struct page *cvmm_frame_alloc(struct cvmm_space *space, gfp_t extra);
+void cvmm_frame_free(struct cvmm_space *space, struct page *page);
+/* For receivers: a frame for a page that arrives.  May sleep. */
+struct page *cvmm_frame_for_rx(struct cvmm_space *space);
+/*
+ * The receivers' pool.  fill() adds a frame if there are fewer than @want
+ * (-ENOMEM), trim() takes one out if there are more than anybody needs.
+ */
+int cvmm_frame_pool_fill(struct cvmm_space *space, unsigned int want);
+void cvmm_frame_pool_trim(struct cvmm_space *space);
+
+/*
+ * A coherence message has come from @host; @page is its payload or NULL, and
+ * passes to the space.  Returns 0 or -errno, which ends the space.
+ */
+int cvmm_space_receive(struct cvmm_space *space, u32 host, const struct dsm_msg *msg,
+		       struct page *page);
+
+/* space_access.c */
+#define CVMM_ACQ_WRITE		(1U << 0)
+#define CVMM_ACQ_NOWAIT		(1U << 1)	/* ask, but do not wait */
+#define CVMM_ACQ_KILLABLE	(1U << 2)	/* only fatal signals end the wait */
+
+/**
+ * struct cvmm_acquire - one access that may have to wait
+ * @gfn:	page
+ * @flags:	CVMM_ACQ_*
+ * @since_ns:	see dsm_access()
+ * @holds:	other pages of the same instruction, or NULL
+ * @grant:	out
+ * @waited:	out: a peer was asked
+ */
+struct cvmm_acquire {
+	u64 gfn;
+	unsigned int flags;
+	u64 since_ns;
+	struct cvmm_space_holds *holds;
+	struct dsm_grant grant;
+	bool waited;
+};
+
+/*
+ * Get access to a page.  Returns 0 with the page lock held and @a->grant
+ * filled, else the error of cvmm_space_fault() without the lock.
+ */
+int cvmm_space_acquire(struct cvmm_space *space, struct cvmm_acquire *a);
+void cvmm_space_wake(struct cvmm_space *space, u64 gfn);
+void cvmm_space_wake_all(struct cvmm_space *space);
+
+/* space_mmap.c */
+int cvmm_space_mmap(struct file *file, struct vm_area_struct *vma);
+
+/* netlink.c */
+int cvmm_netlink_init(void);
+void cvmm_netlink_exit(void);
+void cvmm_netlink_event(struct cvmm_space *space, u32 event, u32 peer, int error,
+			const char *reason);
+
+#endif /* CVMM_SPACE_PRIV_H */

@@ -16,8 +16,8 @@ DESTDIR	?=
 # By default for the running kernel if its headers are here, else for Linux 6.1.
 # KVER may be a series: "make KVER=6.12".
 KVER	?= $(if $(wildcard /lib/modules/$(shell uname -r)/build/Makefile),$(shell uname -r),6.1)
-KNAME	:= $(if $(wildcard /lib/modules/$(KVER)/build/Makefile),$(KVER),$(shell scripts/kernels --version $(KVER)))
-KDIR	?= $(firstword $(wildcard /lib/modules/$(KNAME)/build /usr/src/linux-headers-$(KNAME)))
+KNAME	:= $(if $(wildcard /lib/modules/$(KVER)/build/Makefile),$(KVER),$(shell scripts/kernels --version $(KVER) 2>/dev/null))
+KDIR	?= $(if $(KNAME),$(shell scripts/kernels --headers $(KNAME) 2>/dev/null))
 KOUT	:= $(O)/kmod-$(KNAME)
 MODSRC	:= Kbuild $(shell find kmod dsm include -name '*.[chS]' ! -path '*/tests/*')
 KMAKE	 = $(MAKE) -C $(KDIR) M=$(CURDIR)/$(KOUT)
@@ -35,7 +35,7 @@ module: check-kdir
 
 .PHONY: check-kdir
 check-kdir:
-	@[ -n "$(KDIR)" ] || { echo "no headers for kernel '$(KVER)': install them or give KVER=" >&2; exit 1; }
+	@[ -n "$(KDIR)" ] || { echo "no headers of kernel '$(KVER)': install them, or run scripts/kernels $(KVER)" >&2; exit 1; }
 
 # ---- programs ---------------------------------------------------------------
 
@@ -137,6 +137,7 @@ install: all
 .PHONY: check check-unit tests deps modules-all
 deps:
 	@scripts/deps
+	@scripts/kernels >/dev/null
 
 tests: $(TESTS)
 

@@ -7,6 +7,8 @@
 #define CVMM_COMPAT_H
 
 #include <linux/mm.h>
+#include <linux/rcupdate.h>
+#include <linux/smp.h>
 #include <linux/version.h>
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
@@ -20,6 +22,36 @@ static inline void vm_flags_clear(struct vm_area_struct *vma, vm_flags_t flags)
 	vma->vm_flags &= ~flags;
 }
 #endif
+
+/* Names that later headers have. */
+#ifndef KVM_MSR_EXIT_REASON_VALID_MASK
+#define KVM_MSR_EXIT_REASON_VALID_MASK (KVM_MSR_EXIT_REASON_INVAL | \
+					KVM_MSR_EXIT_REASON_UNKNOWN | \
+					KVM_MSR_EXIT_REASON_FILTER)
+#endif
+
+/* Second byte of struct kvm_run; later headers rename it for the kernel. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 9, 0)
+#define cvmm_immediate_exit(run)	READ_ONCE((run)->immediate_exit)
+#else
+#define cvmm_immediate_exit(run)	READ_ONCE((run)->immediate_exit__unsafe)
+#endif
+
+/* The traced inline of later kernels needs a tracepoint that is not exported. */
+static inline void cvmm_send_reschedule(int cpu)
+{
+	(smp_ops.smp_send_reschedule)(cpu);	/* the name alone is a macro */
+}
+
+/* A CPU in guest mode holds no references that RCU must wait for. */
+static __always_inline void cvmm_rcu_note_guest(void)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+	rcu_virt_note_context_switch(raw_smp_processor_id());
+#else
+	rcu_virt_note_context_switch();
+#endif
+}
 
 /* Page-table entries that map a small page. */
 static inline int cvmm_page_mapcount(struct page *page)

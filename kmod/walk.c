@@ -120,12 +120,12 @@ static u32 error_base(const struct walk_cpu *cpu, unsigned int access)
 	u32 error = 0;
 
 	if (access & WALK_WRITE)
-		error |= PF_W;
+		error |= PFEC_W;
 	if (cpu->cpl == 3 && !(access & WALK_IMPLICIT))
-		error |= PF_U;
+		error |= PFEC_U;
 	if ((access & WALK_FETCH) &&
 	    ((cpu->cr4 & CR4_SMEP) || ((cpu->cr4 & CR4_PAE) && (cpu->efer & EFER_NXE))))
-		error |= PF_I;
+		error |= PFEC_I;
 	return error;
 }
 
@@ -155,12 +155,12 @@ u32 walk_permitted(const struct walk_cpu *cpu, const struct walk_result *res,
 			u32 bits = cpu->pkru >> (2 * (res->pkey & 15));
 
 			if ((bits & 1) || ((bits & 2) && write && wp))
-				pk = PF_PK;
+				pk = PFEC_PK;
 		}
 	}
 	if (!denied && !pk)
 		return 0;
-	return error_base(cpu, access) | PF_P | pk;
+	return error_base(cpu, access) | PFEC_P | pk;
 }
 
 /* Set A (and D in the leaf for a write) along the walk.  0, 1 to start again, -errno. */
@@ -227,7 +227,7 @@ static int walk_once(const struct walk_cpu *cpu, const struct walk_ops *ops, voi
 			return WALK_FAULT;
 		}
 		if (reserved(cpu, levels, level, val)) {
-			res->error = error_base(cpu, access) | PF_P | PF_RSVD;
+			res->error = error_base(cpu, access) | PFEC_P | PFEC_RSVD;
 			return WALK_FAULT;
 		}
 		if (!(levels == 3 && level == 3)) {

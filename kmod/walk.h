@@ -22,12 +22,12 @@
 #define PTE_ADDR_MASK		GENMASK_ULL(51, 12)
 
 /* Error code of a page fault, APM vol. 2 section 8.4.2. */
-#define PF_P			(1U << 0)	/* the translation is there, the right is not */
-#define PF_W			(1U << 1)
-#define PF_U			(1U << 2)
-#define PF_RSVD			(1U << 3)
-#define PF_I			(1U << 4)
-#define PF_PK			(1U << 5)
+#define PFEC_P			(1U << 0)	/* the translation is there, the right is not */
+#define PFEC_W			(1U << 1)
+#define PFEC_U			(1U << 2)
+#define PFEC_RSVD			(1U << 3)
+#define PFEC_I			(1U << 4)
+#define PFEC_PK			(1U << 5)
 
 /* How memory is accessed: the walker's and the emulator's access argument. */
 #define WALK_READ		0U
@@ -80,7 +80,7 @@ struct walk_ops {
  * @writable, @user, @exec: combined rights along the walk as the entries say
  *		(not reduced by CR0.WP, SMEP, SMAP or keys)
  * @pkey:	protection key of the leaf (long mode)
- * @error:	PF_* when the walk faulted
+ * @error:	PFEC_* when the walk faulted
  * @entry:	entry[n - 1] is the entry met at level n, valid from @levels
  *		down to @leaf: its guest-physical address and its value after
  *		any accessed/dirty update
@@ -135,7 +135,7 @@ u64 walk_reserved(const struct walk_cpu *cpu, unsigned int level, u64 val);
  * @res:	the combined rights and key (writable, user, exec, pkey)
  * @access:	WALK_* flags
  *
- * Returns 0 or the error code of the fault, with PF_P.
+ * Returns 0 or the error code of the fault, with PFEC_P.
  */
 u32 walk_permitted(const struct walk_cpu *cpu, const struct walk_result *res,
 		   unsigned int access);

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The engine: VMs and vCPUs behind the KVM ABI, independent of the vendor.
+ *
+ * Locks, outermost first:
+ *
+ *   lock               protects                              taken for
+ *   vcpu->mutex        all of a vCPU's state                 any vCPU ioctl, for its whole time
+ *   vm->lock           memslots, list of vCPUs, MSR filter   VM ioctls that change them
+ *   vm->srcu (read)    memslots and MSR filter in use        KVM_RUN, while handling an exit
+ *   page lock (space)  leaf entries of the nested tables     install and protect(), see mmu.c
+ *   engine_lock        who uses the hardware                 first VM in, last VM out
+ *
+ * vcpu->mutex is never taken with vm->lock held.  Nothing here is taken inside
+ * the page lock.
+ */
+#ifndef CVMM_ENGINE_H
+#define CVMM_ENGINE_H
+
+#include <linux/kvm.h>
+#include <linux/mutex.h>
+#include <linux/preempt.h>
+#include <linux/refcount.h>
+#include <linux/signal_types.h>
+#include <linux/srcu.h>
+#include <linux/types.h>
+#include <asm/fpu/types.h>
+
+#include "emulate.h"
+#include "mmu.h"
+#include "space.h"
+
+#define CVMM_MAX_VCPUS		256	/* vCPUs of one VM on one host */
+#define CVMM_MAX_VCPU_ID	1024
+#define CVMM_MAX_MEMSLOTS	64
+#define CVMM_MAX_CPUID_ENTRIES	256
+
+/* Pages of a vCPU's mapping: struct kvm_run, then the buffer of port I/O. */
+#define CVMM_RUN_PAGES		2
+#define CVMM_PIO_PAGE		1
+
+enum {	/* order of the instruction encoding */
+	CVMM_RAX, CVMM_RCX, CVMM_RDX, CVMM_RBX, CVMM_RSP, CVMM_RBP, CVMM_RSI, CVMM_RDI,
+	CVMM_R8, CVMM_R9, CVMM_R10, CVMM_R11, CVMM_R12, CVMM_R13, CVMM_R14, CVMM_R15,
+	CVMM_NR_REGS
+};
+
+enum cvmm_seg {	/* order of the instruction encoding, then the system segments */
+	CVMM_SEG_ES, CVMM_SEG_CS, CVMM_SEG_SS, CVMM_SEG_DS, CVMM_SEG_FS, CVMM_SEG_GS,
+	CVMM_SEG_TR, CVMM_SEG_LDTR
+};
+
+struct cvmm_vm;
+struct cvmm_vcpu;
+struct kvm_vcpu;
+
+struct cvmm_memslot {
+	u32 id;
+	u64 base_gfn;
+	u64 nr_gfns;
+	u64 userspace_addr;
+};
+
+/* Immutable once published; replaced as a whole. */
+struct cvmm_memslots {
+	struct rcu_head rcu;
+	u32 nr;
+	struct cvmm_memslot slot[CVMM_MAX_MEMSLOTS];
+};
+
+struct cvmm_msr_filter;
+
+struct cvmm_vm {
+	refcount_t users;		/* the VM's file and each vCPU's file */
+	struct mutex lock;
+	struct srcu_struct srcu;
+	struct cvmm_memslots __rcu *slots;
+	struct cvmm_msr_filter __rcu *msr_filter;
+	u32 user_msr_mask;		/* KVM_MSR_EXIT_REASON_* to report */
+
+	/*
+	 * Set by the first memory slot, constant after that: read by vCPUs
+	 * only through a slot they found.
+	 */
+	struct cvmm_space *space;
+	struct cvmm_space_client client;
+	bool clustered;			/* the space has several hosts */
+	bool failed;			/* the space has failed: KVM_RUN returns -EIO */
+	u8 maxphyaddr;			/* the guest's, see cpuid.c */
+
+	struct cvmm_mmu mmu;
+	u32 nr_vcpus;			/* entries of vcpus, published with release */
+	struct cvmm_vcpu *vcpus[CVMM_MAX_VCPUS];
+	u32 tsc_khz;
+	void *hw;			/* of the engine's vendor part */
+};
+
+/*
+ * Where a vCPU is, as a remote CPU that wants it out of guest mode sees it.
+ * Entry: mode = IN_GUEST, full barrier, test requests.  Kick: set a request,
+ * full barrier, test mode.  So either the vCPU sees the request before it
+ * enters, or the kicker sees IN_GUEST and sends an IPI.
+ */
+enum cvmm_vcpu_mode {
+	CVMM_OUTSIDE_GUEST,
+	CVMM_IN_GUEST,
+};
+
+#define CVMM_REQ_TLB_FLUSH	0	/* forget all translations before the next entry */
+#define CVMM_REQ_KICK		1	/* only leave guest mode */
+
+/* A pending or partly delivered event. */
+struct cvmm_exception {
+	bool pending;			/* to be delivered at the next entry */
+	bool has_error;
+	u8 vector;
+	u32 error;
+};
+
+struct cvmm_vcpu {
+	struct mutex mutex;
+	struct cvmm_vm *vm;
+	u32 id;				/* as given by user space, the APIC id */
+	struct kvm_run *run;		/* shared with user space: never trusted */
+	u8 *pio_data;
+
+	/* Seen by other CPUs. */
+	enum cvmm_vcpu_mode mode;
+	int cpu;			/* where it is loaded, -1 nowhere */
+	unsigned long requests;
+
+	/* Registers.  cr3, cr2, rip, rsp, rax, rflags: exchanged with the hardware at each entry. */
+	u64 regs[CVMM_NR_REGS];
+	u64 rip;
+	u64 rflags;
+	u64 cr0, cr2, cr3, cr4, efer;
+	u8 cr8;
+	u64 xcr0;
+	u64 apic_base;
+	u64 db[4], dr6, dr7;
+	u64 tsc_offset;
+	u64 tsc_aux;
+	u64 misc_enable;
+	u64 mtrr_def_type, mtrr_fix[11], mtrr_var[16];
+	struct fpu_guest fpu;
+
+	/* Events. */
+	struct cvmm_exception exception;
+	bool irq_pending;		/* KVM_INTERRUPT's vector waits or is being delivered */
+	u8 irq_vector;
+	bool nmi_pending;		/* atomic use: KVM_NMI only under the mutex */
+	bool nmi_injected;		/* being delivered */
+	bool nmi_masked;		/* until IRET */
+	bool triple_fault;		/* KVM_EXIT_SHUTDOWN is due */
+
+	/* What is left to do of the last exit when KVM_RUN is called again. */
+	int (*complete)(struct cvmm_vcpu *vcpu);
+	u8 pio_size;
+	u8 insn_len;
+	struct emu emu;
+
+	struct cvmm_space_holds holds;
+
+	bool sigset_active;
+	sigset_t sigset;
+	u32 nr_cpuid;
+	struct kvm_cpuid_entry2 *cpuid;
+	struct preempt_notifier preempt_notifier;
+	struct kvm_vcpu *xfer;		/* see xfer.c */
+	void *hw;			/* of the engine's vendor part */
+};
+
+/* main.c */
+int cvmm_hw_get(void);
+void cvmm_hw_put(void);
+extern const struct cvmm_hw_ops *cvmm_hw;
+int cvmm_check_extension(long ext);
+
+/* vm.c */
+int cvmm_vm_create(unsigned long type);
+void cvmm_vm_get(struct cvmm_vm *vm);
+void cvmm_vm_put(struct cvmm_vm *vm);
+void cvmm_vm_kick_all(struct cvmm_vm *vm);
+void cvmm_vm_kick_and_flush(struct cvmm_vm *vm);
+
+/* vcpu.c */
+int cvmm_vcpu_create(struct cvmm_vm *vm, unsigned long id);
+void cvmm_vcpu_free(struct cvmm_vcpu *vcpu);
+void cvmm_vcpu_load(struct cvmm_vcpu *vcpu);
+void cvmm_vcpu_put(struct cvmm_vcpu *vcpu);
+int cvmm_vcpu_run(struct cvmm_vcpu *vcpu);
+
+/* vcpu_state.c: the ioctls that read and write a vCPU's state */
+long cvmm_vcpu_state_ioctl(struct cvmm_vcpu *vcpu, unsigned int cmd, void __user *argp);
+void cvmm_vcpu_reset(struct cvmm_vcpu *vcpu);
+int cvmm_set_efer(struct cvmm_vcpu *vcpu, u64 efer);
+int cvmm_set_cr0(struct cvmm_vcpu *vcpu, u64 cr0);
+int cvmm_set_cr4(struct cvmm_vcpu *vcpu, u64 cr4);
+int cvmm_set_xcr0(struct cvmm_vcpu *vcpu, u64 xcr0);
+
+/* exits.c: what vendors' exits have in common; each returns as hw_ops->handle_exit() */
+int cvmm_exit_cpuid(struct cvmm_vcpu *vcpu, unsigned int insn_len);
+int cvmm_exit_msr(struct cvmm_vcpu *vcpu, bool write, unsigned int insn_len);
+int cvmm_exit_io(struct cvmm_vcpu *vcpu, u16 port, unsigned int size, bool in,
+		 unsigned int insn_len);
+int cvmm_exit_hlt(struct cvmm_vcpu *vcpu, unsigned int insn_len);
+int cvmm_exit_shutdown(struct cvmm_vcpu *vcpu);
+int cvmm_exit_nested_fault(struct cvmm_vcpu *vcpu, u64 gpa, bool write, bool delivering);
+int cvmm_exit_internal_error(struct cvmm_vcpu *vcpu, u32 suberror, u64 data);
+int cvmm_exit_xsetbv(struct cvmm_vcpu *vcpu, unsigned int insn_len);
+int cvmm_emulate_at_rip(struct cvmm_vcpu *vcpu, bool delivering);
+void cvmm_skip(struct cvmm_vcpu *vcpu, unsigned int insn_len);
+void cvmm_queue_exception(struct cvmm_vcpu *vcpu, u8 vector, bool has_error, u32 error);
+void cvmm_inject_gp(struct cvmm_vcpu *vcpu);
+void cvmm_inject_ud(struct cvmm_vcpu *vcpu);
+int cvmm_decode_at_rip(struct cvmm_vcpu *vcpu);
+int cvmm_read_operand(struct cvmm_vcpu *vcpu, void *buf, unsigned int len);
+extern const struct walk_ops cvmm_walk_ops;	/* arg: the vCPU; under vm->srcu */
+void cvmm_fill_walk_cpu(struct cvmm_vcpu *vcpu, struct walk_cpu *cpu);
+
+/* memslot.c */
+int cvmm_set_memory(struct cvmm_vm *vm, const struct kvm_userspace_memory_region *r);
+const struct cvmm_memslot *cvmm_find_slot(struct cvmm_vm *vm, u64 gfn);
+
+/* cpuid.c */
+int cvmm_get_supported_cpuid(struct kvm_cpuid2 __user *arg);
+int cvmm_vcpu_set_cpuid(struct cvmm_vcpu *vcpu, struct kvm_cpuid2 __user *arg);
+int cvmm_vcpu_get_cpuid(struct cvmm_vcpu *vcpu, struct kvm_cpuid2 __user *arg);
+void cvmm_cpuid(struct cvmm_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx);
+enum { CVMM_EAX, CVMM_EBX, CVMM_ECX, CVMM_EDX };
+bool cvmm_guest_has(struct cvmm_vcpu *vcpu, u32 leaf, u32 index, unsigned int reg, unsigned int bit);
+u64 cvmm_supported_xcr0(void);
+u8 cvmm_host_maxphyaddr(void);
+u8 cvmm_guest_maxphyaddr(struct cvmm_vcpu *vcpu);
+
+/* msr.c; 0, 1 = not valid (#GP), 2 = unknown, -errno */
+#define CVMM_MSR_INVALID	1
+#define CVMM_MSR_UNKNOWN	2
+int cvmm_msr_read(struct cvmm_vcpu *vcpu, u32 index, u64 *val, bool host);
+int cvmm_msr_write(struct cvmm_vcpu *vcpu, u32 index, u64 val, bool host);
+int cvmm_get_msr_index_list(struct kvm_msr_list __user *arg);
+int cvmm_msr_io(struct cvmm_vcpu *vcpu, struct kvm_msrs __user *arg, bool write);
+int cvmm_set_msr_filter(struct cvmm_vm *vm, const struct kvm_msr_filter *f);
+bool cvmm_msr_allowed(struct cvmm_vm *vm, u32 index, bool write);
+void cvmm_free_msr_filter(struct cvmm_msr_filter *f);
+
+/* xfer.c */
+struct kvm_vcpu *cvmm_xfer_alloc(struct kvm_run *run);
+void cvmm_xfer_free(struct kvm_vcpu *xfer);
+int cvmm_xfer_to_guest_work(struct kvm_vcpu *xfer);
+
+static inline bool cvmm_long_mode(const struct cvmm_vcpu *vcpu)
+{
+	return vcpu->efer & (1ULL << 10);	/* EFER.LMA */
+}
+
+static inline void cvmm_request(struct cvmm_vcpu *vcpu, int req)
+{
+	set_bit(req, &vcpu->requests);
+}
+
+#endif /* CVMM_ENGINE_H */

@@ -1,0 +1,550 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What the exits of all vendors have in common: CPUID, MSRs, port I/O, HLT,
+ * nested page faults, exceptions to be queued, and the emulator's view of the
+ * guest.
+ *
+ * Exit functions run with the vCPU loaded, preemptible, under vm->srcu, and
+ * return as hw_ops->handle_exit(): 1 go on, 0 to user space, < 0 error.
+ */
+#include <linux/errno.h>
+#include <linux/kernel.h>
+#include <asm/processor-flags.h>
+#include <asm/trapnr.h>
+
+#include "engine.h"
+#include "hw_ops.h"
+#include "walk.h"
+
+/* Past an intercepted instruction. */
+void cvmm_skip(struct cvmm_vcpu *vcpu, unsigned int insn_len)
+{
+	u64 rip = vcpu->rip + insn_len;
+	struct kvm_segment cs;
+
+	if (!cvmm_long_mode(vcpu)) {
+		rip = (u32)rip;
+	} else if (rip >> 32) {
+		cvmm_hw->get_segment(vcpu, CVMM_SEG_CS, &cs);
+		if (!cs.l)
+			rip = (u32)rip;
+	}
+	vcpu->rip = rip;
+	cvmm_hw->set_irq_shadow(vcpu, false);
+	if (vcpu->rflags & X86_EFLAGS_TF) {
+		vcpu->dr6 |= 1UL << 14;		/* DR6.BS */
+		cvmm_hw->sync_control(vcpu);
+		cvmm_queue_exception(vcpu, X86_TRAP_DB, false, 0);
+	}
+}
+
+enum exception_class { BENIGN, CONTRIBUTORY, PAGE_FAULT };
+
+static enum exception_class class_of(u8 vector)
+{
+	switch (vector) {
+	case X86_TRAP_PF:
+		return PAGE_FAULT;
+	case X86_TRAP_DE:
+	case X86_TRAP_TS:
+	case X86_TRAP_NP:
+	case X86_TRAP_SS:
+	case X86_TRAP_GP:
+		return CONTRIBUTORY;
+	default:
+		return BENIGN;
+	}
+}
+
+/**
+ * cvmm_queue_exception() - an exception for the next entry
+ *
+ * Combines with one that is being delivered as the processor does (APM vol. 2,
+ * 8.2.9): a double fault, or a triple fault that makes the next KVM_RUN end
+ * with KVM_EXIT_SHUTDOWN.
+ */
+void cvmm_queue_exception(struct cvmm_vcpu *vcpu, u8 vector, bool has_error, u32 error)
+{
+	struct cvmm_exception *e = &vcpu->exception;
+
+	if (e->pending) {
+		enum exception_class first = class_of(e->vector), second = class_of(vector);
+
+		if (e->vector == X86_TRAP_DF) {
+			vcpu->triple_fault = true;
+			return;
+		}
+		if ((first == CONTRIBUTORY && second == CONTRIBUTORY) ||
+		    (first == PAGE_FAULT && second != BENIGN)) {
+			vector = X86_TRAP_DF;
+			has_error = true;
+			error = 0;
+		}
+	}
+	/* Real mode pushes no error codes. */
+	*e = (struct cvmm_exception) {
+		.pending = true,
+		.vector = vector,
+		.has_error = has_error && vcpu->cr0 & X86_CR0_PE,
+		.error = error,
+	};
+}
+
+void cvmm_inject_gp(struct cvmm_vcpu *vcpu)
+{
+	cvmm_queue_exception(vcpu, X86_TRAP_GP, true, 0);
+}
+
+void cvmm_inject_ud(struct cvmm_vcpu *vcpu)
+{
+	cvmm_queue_exception(vcpu, X86_TRAP_UD, false, 0);
+}
+
+int cvmm_exit_internal_error(struct cvmm_vcpu *vcpu, u32 suberror, u64 data)
+{
+	struct kvm_run *run = vcpu->run;
+
+	run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
+	run->internal.suberror = suberror;
+	run->internal.ndata = 2;
+	run->internal.data[0] = data;
+	run->internal.data[1] = vcpu->rip;
+	return 0;
+}
+
+int cvmm_exit_shutdown(struct cvmm_vcpu *vcpu)
+{
+	vcpu->run->exit_reason = KVM_EXIT_SHUTDOWN;
+	return 0;
+}
+
+int cvmm_exit_hlt(struct cvmm_vcpu *vcpu, unsigned int insn_len)
+{
+	cvmm_skip(vcpu, insn_len);
+	vcpu->run->exit_reason = KVM_EXIT_HLT;
+	return 0;
+}
+
+int cvmm_exit_cpuid(struct cvmm_vcpu *vcpu, unsigned int insn_len)
+{
+	u32 eax = vcpu->regs[CVMM_RAX], ebx = 0, ecx = vcpu->regs[CVMM_RCX], edx = 0;
+
+	cvmm_cpuid(vcpu, &eax, &ebx, &ecx, &edx);
+	vcpu->regs[CVMM_RAX] = eax;
+	vcpu->regs[CVMM_RBX] = ebx;
+	vcpu->regs[CVMM_RCX] = ecx;
+	vcpu->regs[CVMM_RDX] = edx;
+	cvmm_skip(vcpu, insn_len);
+	return 1;
+}
+
+static int complete_rdmsr(struct cvmm_vcpu *vcpu)
+{
+	if (READ_ONCE(vcpu->run->msr.error)) {
+		cvmm_inject_gp(vcpu);
+		return 1;
+	}
+	vcpu->regs[CVMM_RAX] = (u32)vcpu->run->msr.data;
+	vcpu->regs[CVMM_RDX] = vcpu->run->msr.data >> 32;
+	cvmm_skip(vcpu, vcpu->insn_len);
+	return 1;
+}
+
+static int complete_wrmsr(struct cvmm_vcpu *vcpu)
+{
+	if (READ_ONCE(vcpu->run->msr.error))
+		cvmm_inject_gp(vcpu);
+	else
+		cvmm_skip(vcpu, vcpu->insn_len);
+	return 1;
+}
+
+/* RDMSR or WRMSR that the hardware did not pass through. */
+int cvmm_exit_msr(struct cvmm_vcpu *vcpu, bool write, unsigned int insn_len)
+{
+	u32 index = vcpu->regs[CVMM_RCX];
+	u64 val = (u32)vcpu->regs[CVMM_RAX] | vcpu->regs[CVMM_RDX] << 32;
+	struct kvm_run *run = vcpu->run;
+	u32 reason;
+	int r;
+
+	if (!cvmm_msr_allowed(vcpu->vm, index, write)) {
+		reason = KVM_MSR_EXIT_REASON_FILTER;
+		goto to_user;
+	}
+	r = write ? cvmm_msr_write(vcpu, index, val, false) :
+		    cvmm_msr_read(vcpu, index, &val, false);
+	if (r < 0)
+		return r;
+	if (r) {
+		reason = r == CVMM_MSR_UNKNOWN ? KVM_MSR_EXIT_REASON_UNKNOWN :
+						 KVM_MSR_EXIT_REASON_INVAL;
+		goto to_user;
+	}
+	if (!write) {
+		vcpu->regs[CVMM_RAX] = (u32)val;
+		vcpu->regs[CVMM_RDX] = val >> 32;
+	}
+	cvmm_skip(vcpu, insn_len);
+	return 1;
+
+to_user:
+	if (!(READ_ONCE(vcpu->vm->user_msr_mask) & reason)) {
+		cvmm_inject_gp(vcpu);
+		return 1;
+	}
+	run->exit_reason = write ? KVM_EXIT_X86_WRMSR : KVM_EXIT_X86_RDMSR;
+	run->msr.error = 0;
+	memset(run->msr.pad, 0, sizeof(run->msr.pad));
+	run->msr.reason = reason;
+	run->msr.index = index;
+	run->msr.data = write ? val : 0;
+	vcpu->insn_len = insn_len;
+	vcpu->complete = write ? complete_wrmsr : complete_rdmsr;
+	return 0;
+}
+
+static int complete_in(struct cvmm_vcpu *vcpu)
+{
+	u64 *rax = &vcpu->regs[CVMM_RAX];
+
+	/* The size is ours, not the run page's: user space may write there. */
+	switch (vcpu->pio_size) {
+	case 1:
+		*rax = (*rax & ~0xffULL) | *(u8 *)vcpu->pio_data;
+		break;
+	case 2:
+		*rax = (*rax & ~0xffffULL) | *(u16 *)vcpu->pio_data;
+		break;
+	default:
+		*rax = *(u32 *)vcpu->pio_data;
+	}
+	cvmm_skip(vcpu, vcpu->insn_len);
+	return 1;
+}
+
+static int port_to_user(struct cvmm_vcpu *vcpu, u16 port, unsigned int size, bool in)
+{
+	struct kvm_run *run = vcpu->run;
+
+	run->exit_reason = KVM_EXIT_IO;
+	run->io.direction = in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
+	run->io.size = size;
+	run->io.port = port;
+	run->io.count = 1;
+	run->io.data_offset = CVMM_PIO_PAGE * PAGE_SIZE;
+	return 0;
+}
+
+/* IN and OUT; @size 1, 2 or 4.  INS and OUTS go to cvmm_emulate_at_rip(). */
+int cvmm_exit_io(struct cvmm_vcpu *vcpu, u16 port, unsigned int size, bool in,
+		 unsigned int insn_len)
+{
+	if (in) {
+		vcpu->pio_size = size;
+		vcpu->insn_len = insn_len;
+		vcpu->complete = complete_in;
+	} else {
+		memcpy(vcpu->pio_data, &vcpu->regs[CVMM_RAX], size);
+		/* Nothing is left to do when user space has seen it. */
+		cvmm_skip(vcpu, insn_len);
+	}
+	return port_to_user(vcpu, port, size, in);
+}
+
+int cvmm_exit_xsetbv(struct cvmm_vcpu *vcpu, unsigned int insn_len)
+{
+	u64 val = (u32)vcpu->regs[CVMM_RAX] | vcpu->regs[CVMM_RDX] << 32;
+
+	if (cvmm_hw->cpl(vcpu) || (u32)vcpu->regs[CVMM_RCX] || cvmm_set_xcr0(vcpu, val)) {
+		cvmm_inject_gp(vcpu);
+		return 1;
+	}
+	cvmm_skip(vcpu, insn_len);
+	return 1;
+}
+
+static int map_page(void *arg, u64 gfn, struct page *page, bool writable)
+{
+	struct cvmm_vm *vm = arg;
+
+	return cvmm_mmu_map(&vm->mmu, gfn, page, writable);
+}
+
+/**
+ * cvmm_exit_nested_fault() - a guest-physical address has no sufficient mapping
+ * @delivering: the fault struck while an event was being delivered
+ */
+int cvmm_exit_nested_fault(struct cvmm_vcpu *vcpu, u64 gpa, bool write, bool delivering)
+{
+	struct cvmm_vm *vm = vcpu->vm;
+	u64 gfn = gpa >> PAGE_SHIFT;
+	int r;
+
+	if (!cvmm_find_slot(vm, gfn))
+		return cvmm_emulate_at_rip(vcpu, delivering);
+	cvmm_space_holds_begin(vm->space, &vcpu->holds, vcpu->rip);
+	r = cvmm_space_fault(vm->space, gfn, write ? CVMM_FAULT_WRITE : 0, &vcpu->holds,
+			     map_page, vm);
+	if (r == -ENOENT)	/* the slot is larger than the space's ranges */
+		return cvmm_emulate_at_rip(vcpu, delivering);
+	return r ? r : 1;
+}
+
+/* Guest memory for the walker. */
+
+static int walk_read(void *arg, u64 gpa, unsigned int size, u64 *val)
+{
+	struct cvmm_vcpu *vcpu = arg;
+	u32 val32;
+	int r;
+
+	if (!cvmm_find_slot(vcpu->vm, gpa >> PAGE_SHIFT))
+		return -ENOENT;
+	if (size == 8)
+		return cvmm_space_read(vcpu->vm->space, gpa, val, 8);
+	r = cvmm_space_read(vcpu->vm->space, gpa, &val32, 4);
+	if (!r)
+		*val = val32;
+	return r;
+}
+
+static int walk_cmpxchg(void *arg, u64 gpa, unsigned int size, u64 *old, u64 new)
+{
+	struct cvmm_vcpu *vcpu = arg;
+
+	if (!cvmm_find_slot(vcpu->vm, gpa >> PAGE_SHIFT))
+		return -ENOENT;
+	return cvmm_space_cmpxchg(vcpu->vm->space, gpa, size, old, new);
+}
+
+const struct walk_ops cvmm_walk_ops = {
+	.read = walk_read,
+	.cmpxchg = walk_cmpxchg,
+};
+
+/* The state that takes part in translation, for walk() with cvmm_walk_ops. */
+void cvmm_fill_walk_cpu(struct cvmm_vcpu *vcpu, struct walk_cpu *cpu)
+{
+	*cpu = (struct walk_cpu) {
+		.cr0 = vcpu->cr0,
+		.cr3 = vcpu->cr3,
+		.cr4 = vcpu->cr4,
+		.efer = vcpu->efer,
+		.rflags = vcpu->rflags,
+		.cpl = cvmm_hw->cpl(vcpu),
+		.maxphyaddr = cvmm_guest_maxphyaddr(vcpu),
+		.gbpages = cvmm_guest_has(vcpu, 0x80000001, 0, CVMM_EDX, 26),
+	};
+}
+
+/* Guest memory for the emulator. */
+
+static int emu_translate(struct emu *e, u64 linear, unsigned int access, u64 *gpa)
+{
+	struct cvmm_vcpu *vcpu = e->arg;
+	struct walk_result res;
+	struct walk_cpu cpu;
+	int r;
+
+	cvmm_fill_walk_cpu(vcpu, &cpu);
+	r = walk(&cpu, &cvmm_walk_ops, vcpu, linear, access, &res);
+	if (r == WALK_FAULT)
+		return emulate_fault(e, res.error, linear);
+	*gpa = res.gpa;
+	return r;
+}
+
+static int emu_read(struct emu *e, u64 gpa, void *buf, unsigned int len)
+{
+	struct cvmm_vcpu *vcpu = e->arg;
+	int r = -ENOENT;
+
+	if (cvmm_find_slot(vcpu->vm, gpa >> PAGE_SHIFT))
+		r = cvmm_space_read(vcpu->vm->space, gpa, buf, len);
+	return r == -ENOENT ? EMU_OP_MMIO : r;
+}
+
+static int emu_write(struct emu *e, u64 gpa, const void *buf, unsigned int len)
+{
+	struct cvmm_vcpu *vcpu = e->arg;
+	int r = -ENOENT;
+
+	if (cvmm_find_slot(vcpu->vm, gpa >> PAGE_SHIFT))
+		r = cvmm_space_write(vcpu->vm->space, gpa, buf, len);
+	return r == -ENOENT ? EMU_OP_MMIO : r;
+}
+
+static int emu_cmpxchg(struct emu *e, u64 gpa, unsigned int len, u64 *old, u64 new)
+{
+	struct cvmm_vcpu *vcpu = e->arg;
+	int r = -ENOENT;
+
+	if (cvmm_find_slot(vcpu->vm, gpa >> PAGE_SHIFT))
+		r = cvmm_space_cmpxchg(vcpu->vm->space, gpa, len, old, new);
+	if (r == 1)
+		return EMU_OP_DIFFERS;
+	return r == -ENOENT ? EMU_OP_MMIO : r;
+}
+
+static const struct emu_ops emu_ops = {
+	.translate = emu_translate,
+	.read = emu_read,
+	.write = emu_write,
+	.cmpxchg = emu_cmpxchg,
+};
+
+static void fill_emu(struct cvmm_vcpu *vcpu)
+{
+	static const enum cvmm_seg map[6] = {
+		[EMU_ES] = CVMM_SEG_ES, [EMU_CS] = CVMM_SEG_CS, [EMU_SS] = CVMM_SEG_SS,
+		[EMU_DS] = CVMM_SEG_DS, [EMU_FS] = CVMM_SEG_FS, [EMU_GS] = CVMM_SEG_GS,
+	};
+	struct emu *e = &vcpu->emu;
+	struct kvm_segment s;
+	unsigned int i;
+
+	e->ops = &emu_ops;
+	e->arg = vcpu;
+	e->regs = vcpu->regs;
+	e->rip = &vcpu->rip;
+	e->rflags = &vcpu->rflags;
+	for (i = 0; i < 6; i++) {
+		cvmm_hw->get_segment(vcpu, map[i], &s);
+		e->seg[i].base = s.base;
+		e->seg[i].limit = s.limit;
+		e->seg[i].sel = s.selector;
+		e->seg[i].attr = s.unusable ? 0 :
+			s.type | s.s << 4 | s.dpl << 5 | s.present << 7 |
+			s.avl << 8 | s.l << 9 | s.db << 10 | s.g << 11;
+	}
+	e->cr0 = vcpu->cr0;
+	e->cr4 = vcpu->cr4;
+	e->efer = vcpu->efer;
+	e->cpl = cvmm_hw->cpl(vcpu);
+}
+
+static void inject_emu_fault(struct cvmm_vcpu *vcpu)
+{
+	struct emu *e = &vcpu->emu;
+
+	if (e->fault.vector == X86_TRAP_PF)
+		vcpu->cr2 = e->fault.cr2;
+	cvmm_queue_exception(vcpu, e->fault.vector, e->fault.has_error, e->fault.error);
+}
+
+static int continue_emulation(struct cvmm_vcpu *vcpu);
+
+static int complete_emulated_io(struct cvmm_vcpu *vcpu)
+{
+	struct emu *e = &vcpu->emu;
+
+	if (e->io.port)
+		emulate_io_done(e, e->io.write ? NULL : vcpu->pio_data);
+	else
+		emulate_io_done(e, e->io.write ? NULL : vcpu->run->mmio.data);
+	return continue_emulation(vcpu);
+}
+
+static int continue_emulation(struct cvmm_vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+	struct emu *e = &vcpu->emu;
+	int r;
+
+	fill_emu(vcpu);
+	r = emulate_run(e);
+	switch (r) {
+	case EMU_DONE:
+		cvmm_hw->set_irq_shadow(vcpu, false);
+		if (e->trap) {
+			vcpu->dr6 |= 1UL << 14;		/* DR6.BS */
+			cvmm_hw->sync_control(vcpu);
+			cvmm_queue_exception(vcpu, X86_TRAP_DB, false, 0);
+		}
+		return 1;
+	case EMU_MMIO:
+		run->exit_reason = KVM_EXIT_MMIO;
+		run->mmio.phys_addr = e->io.addr;
+		run->mmio.len = e->io.len;
+		run->mmio.is_write = e->io.write;
+		memcpy(run->mmio.data, e->io.data, sizeof(run->mmio.data));
+		vcpu->complete = complete_emulated_io;
+		return 0;
+	case EMU_PIO:
+		if (e->io.write)
+			memcpy(vcpu->pio_data, e->io.data, e->io.len);
+		vcpu->complete = complete_emulated_io;
+		return port_to_user(vcpu, e->io.addr, e->io.len, !e->io.write);
+	case EMU_FAULT:
+		inject_emu_fault(vcpu);
+		return 1;
+	case EMU_UNHANDLED:
+		return cvmm_exit_internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION,
+						e->insn.opcode | e->insn.map << 8);
+	}
+	/* I/O that was performed must not be performed again: come back here. */
+	if (emulate_in_progress(e))
+		vcpu->complete = continue_emulation;
+	if (r == -EAGAIN)
+		return vcpu->complete ? -EINTR : 1;
+	return r;
+}
+
+/**
+ * cvmm_emulate_at_rip() - the guest's next instruction needs software
+ *
+ * It accesses memory-mapped I/O, or is INS or OUTS.
+ */
+int cvmm_emulate_at_rip(struct cvmm_vcpu *vcpu, bool delivering)
+{
+	if (delivering)		/* an event's frame or table is not in memory */
+		return cvmm_exit_internal_error(vcpu, KVM_INTERNAL_ERROR_DELIVERY_EV, 0);
+	fill_emu(vcpu);
+	emulate_begin(&vcpu->emu);
+	return continue_emulation(vcpu);
+}
+
+/**
+ * cvmm_decode_at_rip() - decode the intercepted instruction into vcpu->emu.insn
+ *
+ * 0, 1 when the guest must be entered instead (a fault was queued, or another
+ * CPU has just changed the code), -errno.
+ */
+int cvmm_decode_at_rip(struct cvmm_vcpu *vcpu)
+{
+	int r;
+
+	fill_emu(vcpu);
+	emulate_begin(&vcpu->emu);
+	r = emulate_decode(&vcpu->emu);
+	if (r == EMU_FAULT) {
+		inject_emu_fault(vcpu);
+		return 1;
+	}
+	return r == -EAGAIN ? 1 : r;
+}
+
+/**
+ * cvmm_read_operand() - read the memory operand of the decoded instruction
+ * @len: at most 8; the operand must not cross a page
+ *
+ * After cvmm_decode_at_rip().  Results likewise.
+ */
+int cvmm_read_operand(struct cvmm_vcpu *vcpu, void *buf, unsigned int len)
+{
+	struct emu *e = &vcpu->emu;
+	u64 linear = emulate_linear(e), gpa;
+	int r;
+
+	r = emu_translate(e, linear, WALK_READ, &gpa);
+	if (r == EMU_OP_FAULT) {
+		inject_emu_fault(vcpu);
+		return 1;
+	}
+	if (!r)
+		r = emu_read(e, gpa, buf, len);
+	if (r == -EAGAIN)
+		return 1;
+	return r == EMU_OP_MMIO ? -EIO : r;
+}

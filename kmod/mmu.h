@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Nested page tables of one VM: guest-physical to host-physical.
+ *
+ * Tables have the host's own format (AMD nested paging) and only grow; they are
+ * freed with the VM.  Their size is bounded by the guest-physical range that
+ * the memory slots cover: 1/512 of it and a few pages.
+ *
+ * Who may write: a leaf entry only under the page lock of its gfn (space.h), so
+ * at most one writer at a time; a link to a lower table by compare-and-exchange,
+ * by anybody.  Readers need no lock, since tables never go away under them.
+ */
+#ifndef CVMM_MMU_H
+#define CVMM_MMU_H
+
+#include <linux/atomic.h>
+#include <linux/types.h>
+
+#include "space.h"
+
+struct page;
+struct cvmm_vm;
+
+struct cvmm_mmu {
+	u64 *root;
+	u64 root_pa;
+	unsigned int levels;	/* 4, or 5 when the host itself runs with five */
+	atomic_long_t tables;	/* pages in use, the root included */
+};
+
+int cvmm_mmu_init(struct cvmm_mmu *mmu);
+void cvmm_mmu_destroy(struct cvmm_mmu *mmu);
+
+/**
+ * cvmm_mmu_map() - install a 4 KiB mapping
+ *
+ * Under the page lock of @gfn.  Replaces what was there; a removed right still
+ * needs cvmm_vm_kick_and_flush() by the caller.  Sleeps for memory only.
+ * 0 or -ENOMEM, -ERANGE when @gfn is beyond what the tables can say.
+ */
+int cvmm_mmu_map(struct cvmm_mmu *mmu, u64 gfn, struct page *page, bool writable);
+
+/**
+ * cvmm_mmu_protect() - reduce the mapping of @gfn
+ *
+ * Under the page lock of @gfn.  Returns whether a CPU may still hold a
+ * translation with more rights, that is whether a kick and flush is needed.
+ */
+bool cvmm_mmu_protect(struct cvmm_mmu *mmu, u64 gfn, enum cvmm_prot prot);
+
+/* Remove all mappings of a range; no page locks: the slots' SRCU keeps installers out. */
+bool cvmm_mmu_zap_range(struct cvmm_mmu *mmu, u64 gfn, u64 nr);
+
+/**
+ * cvmm_mmu_hidden_base() - first guest-physical address beyond the guest's reach
+ *
+ * The guest's MAXPHYADDR is the host's less one (cpuid.c).  From this address
+ * on, the host-local pages of the guest page-table cache may be mapped with
+ * cvmm_mmu_map(); the caller serialises its own gfns there in place of the page
+ * lock.
+ */
+u64 cvmm_mmu_hidden_base(void);
+
+#endif /* CVMM_MMU_H */

@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Why the guest left, and what to do.  Exit codes: APM vol. 2, appendix C.
+ */
+#include <asm/msr-index.h>
+#include <asm/processor-flags.h>
+#include <asm/trapnr.h>
+
+#include "svm.h"
+
+#define IOIO_SIZE_SHIFT	SVM_IOIO_SIZE_SHIFT
+
+/*
+ * Length of the intercepted instruction: from the hardware where it saves the
+ * next RIP, else by decoding.  @op: what it must be; anything else means that
+ * another CPU changed the code since.  > 0 the length, 0 enter the guest again,
+ * < 0 -errno.
+ */
+static int insn_len(struct cvmm_vcpu *vcpu, u16 op)
+{
+	struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
+	int r;
+
+	if (svm_features & SVM_FEAT_NRIPS && c->next_rip - vcpu->rip - 1 < INSN_MAX_LEN)
+		return c->next_rip - vcpu->rip;
+	r = cvmm_decode_at_rip(vcpu);
+	if (r)
+		return r < 0 ? r : 0;
+	return vcpu->emu.insn.op == op ? vcpu->emu.insn.len : 0;
+}
+
+/* What insn_len() said when it is not a length. */
+static int no_len(int len)
+{
+	return len < 0 ? len : 1;
+}
+
+static int handle_cpuid(struct cvmm_vcpu *vcpu)
+{
+	int len = insn_len(vcpu, INSN_CPUID);
+
+	return len > 0 ? cvmm_exit_cpuid(vcpu, len) : no_len(len);
+}
+
+static int handle_hlt(struct cvmm_vcpu *vcpu)
+{
+	int len = insn_len(vcpu, INSN_HLT);
+
+	return len > 0 ? cvmm_exit_hlt(vcpu, len) : no_len(len);
+}
+
+static int handle_msr(struct cvmm_vcpu *vcpu)
+{
+	bool write = to_svm(vcpu)->vmcb->control.exit_info_1;
+	int len = insn_len(vcpu, write ? INSN_WRMSR : INSN_RDMSR);
+
+	return len > 0 ? cvmm_exit_msr(vcpu, write, len) : no_len(len);
+}
+
+static int handle_xsetbv(struct cvmm_vcpu *vcpu)
+{
+	int len = insn_len(vcpu, INSN_XSETBV);
+
+	return len > 0 ? cvmm_exit_xsetbv(vcpu, len) : no_len(len);
+}
+
+/* Nothing here depends on a guest's caches. */
+static int handle_skip(struct cvmm_vcpu *vcpu, u16 op)
+{
+	int len = insn_len(vcpu, op);
+
+	if (len <= 0)
+		return no_len(len);
+	cvmm_skip(vcpu, len);
+	return 1;
+}
+
+static int handle_ioio(struct cvmm_vcpu *vcpu)
+{
+	struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
+	u64 info = c->exit_info_1;
+
+	if (info & SVM_IOIO_STR_MASK)
+		return cvmm_emulate_at_rip(vcpu, c->exit_int_info & SVM_EXITINTINFO_VALID);
+	return cvmm_exit_io(vcpu, info >> 16,
+			    (info & SVM_IOIO_SIZE_MASK) >> SVM_IOIO_SIZE_SHIFT,
+			    info & SVM_IOIO_TYPE_MASK, c->exit_info_2 - vcpu->rip);
+}
+
+static int handle_npf(struct cvmm_vcpu *vcpu)
+{
+	struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
+
+	return cvmm_exit_nested_fault(vcpu, c->exit_info_2, c->exit_info_1 & SVM_NPF_WRITE,
+				      c->exit_int_info & SVM_EXITINTINFO_VALID);
+}
+
+/* MOV to and from CRn, CLTS, LMSW. */
+static int handle_cr(struct cvmm_vcpu *vcpu)
+{
+	const struct insn *insn = &vcpu->emu.insn;
+	u64 val, *reg;
+	int r;
+
+	r = cvmm_decode_at_rip(vcpu);
+	if (r)
+		return r < 0 ? r : 1;
+	reg = &vcpu->regs[insn->rm];
+	switch (insn->op) {
+	case INSN_MOV_FROM_CR:
+		if (insn->reg == 0)
+			val = vcpu->cr0;
+		else if (insn->reg == 3)
+			val = vcpu->cr3;
+		else if (insn->reg == 4)
+			val = vcpu->cr4;
+		else if (insn->reg == 8)
+			val = vcpu->cr8;
+		else
+			return 1;
+		*reg = insn->mode == 64 ? val : (u32)val;
+		break;
+	case INSN_MOV_TO_CR:
+		val = insn->mode == 64 ? *reg : (u32)*reg;
+		switch (insn->reg) {
+		case 0:
+			r = cvmm_set_cr0(vcpu, val);
+			break;
+		case 4:
+			r = cvmm_set_cr4(vcpu, val);
+			break;
+		case 8:
+			if (val > 15) {
+				r = -EINVAL;
+				break;
+			}
+			r = 0;
+			if (val < vcpu->cr8) {
+				/* User space's APIC may have waited for this. */
+				vcpu->cr8 = val;
+				cvmm_hw->sync_control(vcpu);
+				cvmm_skip(vcpu, insn->len);
+				vcpu->run->exit_reason = KVM_EXIT_SET_TPR;
+				return 0;
+			}
+			vcpu->cr8 = val;
+			cvmm_hw->sync_control(vcpu);
+			break;
+		default:
+			return 1;
+		}
+		break;
+	case INSN_CLTS:
+		r = cvmm_set_cr0(vcpu, vcpu->cr0 & ~(u64)X86_CR0_TS);
+		break;
+	case INSN_LMSW: {
+		u16 msw = *reg;
+
+		if (insn->is_mem) {
+			r = cvmm_read_operand(vcpu, &msw, sizeof(msw));
+			if (r)
+				return r < 0 ? r : 1;
+		}
+		/* Sets PE but never clears it; MP, EM and TS as given. */
+		r = cvmm_set_cr0(vcpu, (vcpu->cr0 & ~0xeULL) | (msw & 0xf));
+		break;
+	}
+	default:
+		return 1;
+	}
+	if (r) {
+		cvmm_inject_gp(vcpu);
+		return 1;
+	}
+	cvmm_skip(vcpu, insn->len);
+	return 1;
+}
+
+static int handle_dr(struct cvmm_vcpu *vcpu)
+{
+	const struct insn *insn = &vcpu->emu.insn;
+	unsigned int dr;
+	u64 val, *reg;
+	int r;
+
+	r = cvmm_decode_at_rip(vcpu);
+	if (r)
+		return r < 0 ? r : 1;
+	if (insn->op != INSN_MOV_FROM_DR && insn->op != INSN_MOV_TO_DR)
+		return 1;
+	if (vcpu->dr7 & BIT(13)) {	/* GD */
+		vcpu->dr7 &= ~(u64)BIT(13);
+		vcpu->dr6 |= BIT(13);	/* BD */
+		cvmm_hw->sync_control(vcpu);
+		cvmm_queue_exception(vcpu, X86_TRAP_DB, false, 0);
+		return 1;
+	}
+	dr = insn->reg;
+	if (dr == 4 || dr == 5) {
+		if (vcpu->cr4 & X86_CR4_DE)
+			goto undefined;
+		dr += 2;
+	}
+	if (dr > 7)
+		goto undefined;
+	reg = &vcpu->regs[insn->rm];
+	if (insn->op == INSN_MOV_FROM_DR) {
+		val = dr < 4 ? vcpu->db[dr] : dr == 6 ? vcpu->dr6 : vcpu->dr7;
+		*reg = insn->mode == 64 ? val : (u32)val;
+	} else {
+		val = insn->mode == 64 ? *reg : (u32)*reg;
+		if (dr < 4) {
+			vcpu->db[dr] = val;
+		} else {
+			if (val >> 32) {
+				cvmm_inject_gp(vcpu);
+				return 1;
+			}
+			if (dr == 6)
+				vcpu->dr6 = (val & 0xe00f) | 0xffff0ff0;
+			else
+				vcpu->dr7 = (val & 0xffff2bff) | 0x400;
+			cvmm_hw->sync_control(vcpu);
+		}
+	}
+	cvmm_skip(vcpu, insn->len);
+	return 1;
+
+undefined:
+	cvmm_inject_ud(vcpu);
+	return 1;
+}
+
+/* #DB and #AC are intercepted only to bound them: the guest gets them. */
+static int handle_exception(struct cvmm_vcpu *vcpu, u8 vector)
+{
+	cvmm_queue_exception(vcpu, vector, vector == X86_TRAP_AC, 0);
+	return 1;
+}
+
+/*
+ * The IRET has not run yet: NMIs open when the guest is past it, which any
+ * later exit tells.  An NMI that waits is delivered there; the host's own timer
+ * bounds how long that is.
+ */
+static int handle_iret(struct cvmm_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	svm->awaiting_iret = true;
+	svm->iret_rip = vcpu->rip;
+	return 1;
+}
+
+int svm_handle_exit(struct cvmm_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct vmcb_control_area *c = &svm->vmcb->control;
+	u32 code = c->exit_code;
+
+	if (svm->entry_failed || code == (u32)SVM_EXIT_ERR) {
+		vcpu->run->exit_reason = KVM_EXIT_FAIL_ENTRY;
+		vcpu->run->fail_entry.hardware_entry_failure_reason =
+			svm->entry_failed ? 0 : c->exit_code;
+		vcpu->run->fail_entry.cpu = vcpu->cpu;
+		return 0;
+	}
+	if (svm->awaiting_iret && vcpu->rip != svm->iret_rip) {
+		svm->awaiting_iret = false;
+		vcpu->nmi_masked = false;
+	}
+
+	switch (code) {
+	case SVM_EXIT_INTR:
+	case SVM_EXIT_NMI:
+	case SVM_EXIT_SMI:
+	case SVM_EXIT_INIT:
+	case SVM_EXIT_VINTR:
+	case SVM_EXIT_EXCP_BASE + X86_TRAP_MC:
+		return 1;
+	case SVM_EXIT_EXCP_BASE + X86_TRAP_DB:
+	case SVM_EXIT_EXCP_BASE + X86_TRAP_AC:
+		return handle_exception(vcpu, code - SVM_EXIT_EXCP_BASE);
+	case SVM_EXIT_NPF:
+		return handle_npf(vcpu);
+	case SVM_EXIT_IOIO:
+		return handle_ioio(vcpu);
+	case SVM_EXIT_MSR:
+		return handle_msr(vcpu);
+	case SVM_EXIT_CPUID:
+		return handle_cpuid(vcpu);
+	case SVM_EXIT_HLT:
+		return handle_hlt(vcpu);
+	case SVM_EXIT_XSETBV:
+		return handle_xsetbv(vcpu);
+	case SVM_EXIT_WBINVD:
+		return handle_skip(vcpu, INSN_WBINVD);
+	case SVM_EXIT_INVD:
+		return handle_skip(vcpu, INSN_INVD);
+	case SVM_EXIT_IRET:
+		return handle_iret(vcpu);
+	case SVM_EXIT_READ_CR0 ... SVM_EXIT_READ_CR0 + 15:
+	case SVM_EXIT_WRITE_CR0 ... SVM_EXIT_WRITE_CR0 + 15:
+		return handle_cr(vcpu);
+	case SVM_EXIT_READ_DR0 ... SVM_EXIT_READ_DR7:
+	case SVM_EXIT_WRITE_DR0 ... SVM_EXIT_WRITE_DR7:
+		return handle_dr(vcpu);
+	case SVM_EXIT_SHUTDOWN:
+		return cvmm_exit_shutdown(vcpu);
+	case SVM_EXIT_RDPMC:
+		cvmm_inject_gp(vcpu);
+		return 1;
+	case SVM_EXIT_INVLPGA:
+	case SVM_EXIT_VMRUN:
+	case SVM_EXIT_VMMCALL:
+	case SVM_EXIT_VMLOAD:
+	case SVM_EXIT_VMSAVE:
+	case SVM_EXIT_STGI:
+	case SVM_EXIT_CLGI:
+	case SVM_EXIT_SKINIT:
+	case SVM_EXIT_MONITOR:
+	case SVM_EXIT_MWAIT:
+	case SVM_EXIT_RDPRU:
+	case SVM_EXIT_RSM:
+		cvmm_inject_ud(vcpu);
+		return 1;
+	case SVM_EXIT_TASK_SWITCH:
+		/* A hardware task switch would have to be emulated. */
+		return cvmm_exit_internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION, code);
+	default:
+		return cvmm_exit_internal_error(vcpu, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
+						code);
+	}
+}

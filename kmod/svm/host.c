@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * SVM on the host's processors: detection, switching it on and off, address
+ * space identifiers, and entering a guest.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/context_tracking.h>
+#include <linux/gfp.h>
+#include <linux/mm.h>
+#include <linux/mem_encrypt.h>
+#include <linux/percpu.h>
+#include <linux/rcupdate.h>
+#include <asm/cpufeature.h>
+#include <asm/io.h>
+#include <asm/mce.h>
+#include <asm/msr.h>
+#include <asm/nospec-branch.h>
+#include <asm/processor.h>
+
+#include "../compat.h"
+#include "svm.h"
+
+#define SVM_LEAF	0x8000000a
+
+/*
+ * Per CPU.  An ASID is a vCPU's from the generation it was handed out in; when
+ * all are used up a new generation begins with a flush of all of them.
+ */
+struct svm_cpu {
+	bool enabled;
+	struct page *hsave;		/* the processor's own: VM_HSAVE_PA */
+	struct page *host;		/* VMSAVE of the host's state */
+	u64 host_pa;
+	u64 host_tsc_aux;
+	u64 asid_generation;
+	u32 next_asid;
+	struct svm_vcpu *last;		/* whose branch history this CPU holds */
+};
+
+static DEFINE_PER_CPU(struct svm_cpu, svm_cpu);
+static u32 nr_asids;
+static struct page *iopm;
+u32 svm_features;
+u64 svm_iopm_pa;
+
+int svm_probe(void)
+{
+	u64 vm_cr;
+
+	if (boot_cpu_data.x86_vendor != X86_VENDOR_AMD &&
+	    boot_cpu_data.x86_vendor != X86_VENDOR_HYGON)
+		return -ENODEV;
+	if (!boot_cpu_has(X86_FEATURE_SVM) || boot_cpu_data.extended_cpuid_level < SVM_LEAF) {
+		pr_info("this processor has no SVM\n");
+		return -ENODEV;
+	}
+	if (rdmsrl_safe(MSR_VM_CR, &vm_cr) || vm_cr & SVM_VM_CR_SVM_DIS_MASK) {
+		pr_info("SVM is disabled by the firmware (VM_CR.SVMDIS)\n");
+		return -ENODEV;
+	}
+	svm_features = cpuid_edx(SVM_LEAF);
+	if (!(svm_features & SVM_FEAT_NPT)) {
+		pr_info("this processor has no nested paging\n");
+		return -ENODEV;
+	}
+	nr_asids = cpuid_ebx(SVM_LEAF);
+	if (nr_asids < 2) {
+		pr_info("this processor has no address space identifiers\n");
+		return -ENODEV;
+	}
+	return 0;
+}
+
+bool svm_busy(void)
+{
+	u64 efer;
+
+	rdmsrl(MSR_EFER, efer);
+	return efer & EFER_SVME && !this_cpu_read(svm_cpu.enabled);
+}
+
+void svm_cpu_free(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		struct svm_cpu *c = per_cpu_ptr(&svm_cpu, cpu);
+
+		if (c->hsave)
+			__free_page(c->hsave);
+		if (c->host)
+			__free_page(c->host);
+		c->hsave = NULL;
+		c->host = NULL;
+	}
+	if (iopm)
+		__free_pages(iopm, SVM_IOPM_ORDER);
+	iopm = NULL;
+}
+
+int svm_cpu_alloc(void)
+{
+	int cpu;
+
+	iopm = alloc_pages(GFP_KERNEL, SVM_IOPM_ORDER);
+	if (!iopm)
+		return -ENOMEM;
+	memset(page_address(iopm), 0xff, PAGE_SIZE << SVM_IOPM_ORDER);
+	svm_iopm_pa = __sme_set(page_to_phys(iopm));
+	for_each_possible_cpu(cpu) {
+		struct svm_cpu *c = per_cpu_ptr(&svm_cpu, cpu);
+
+		c->hsave = alloc_pages_node(cpu_to_node(cpu), GFP_KERNEL | __GFP_ZERO, 0);
+		c->host = alloc_pages_node(cpu_to_node(cpu), GFP_KERNEL | __GFP_ZERO, 0);
+		if (!c->hsave || !c->host) {
+			svm_cpu_free();
+			return -ENOMEM;
+		}
+		c->host_pa = __sme_set(page_to_phys(c->host));
+	}
+	return 0;
+}
+
+int svm_cpu_enable(void)
+{
+	struct svm_cpu *c = this_cpu_ptr(&svm_cpu);
+	u64 efer;
+
+	rdmsrl(MSR_EFER, efer);
+	if (efer & EFER_SVME)
+		return -EBUSY;
+	wrmsrl(MSR_EFER, efer | EFER_SVME);
+	wrmsrl(MSR_VM_HSAVE_PA, __sme_set(page_to_phys(c->hsave)));
+	if (boot_cpu_has(X86_FEATURE_RDTSCP))
+		rdmsrl(MSR_TSC_AUX, c->host_tsc_aux);
+	/* What the TLB holds under any ASID is not ours: the first entry flushes. */
+	c->asid_generation++;
+	c->next_asid = nr_asids;
+	c->last = NULL;
+	WRITE_ONCE(c->enabled, true);
+	return 0;
+}
+
+void svm_cpu_disable(void)
+{
+	struct svm_cpu *c = this_cpu_ptr(&svm_cpu);
+	u64 efer;
+
+	if (!c->enabled)
+		return;
+	WRITE_ONCE(c->enabled, false);
+	/* In a crash this may be between CLGI and STGI. */
+	asm volatile("stgi" : : : "memory");
+	wrmsrl(MSR_VM_HSAVE_PA, 0);
+	rdmsrl(MSR_EFER, efer);
+	wrmsrl(MSR_EFER, efer & ~(u64)EFER_SVME);
+}
+
+void svm_vcpu_load(struct cvmm_vcpu *vcpu, bool changed)
+{
+	struct svm_cpu *c = this_cpu_ptr(&svm_cpu);
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	if (!c->enabled)
+		return;
+	if (changed)
+		svm->asid_generation = 0;
+	if (c->last != svm) {
+		c->last = svm;
+		indirect_branch_prediction_barrier();
+	}
+	/* Nothing of this changes until the thread leaves this CPU or the kernel. */
+	asm volatile("vmsave %0" : : "a" (c->host_pa) : "memory");
+	if (boot_cpu_has(X86_FEATURE_RDTSCP) && vcpu->tsc_aux != c->host_tsc_aux)
+		wrmsrl(MSR_TSC_AUX, vcpu->tsc_aux);
+}
+
+void svm_vcpu_put(struct cvmm_vcpu *vcpu)
+{
+	struct svm_cpu *c = this_cpu_ptr(&svm_cpu);
+
+	if (!c->enabled)
+		return;
+	if (boot_cpu_has(X86_FEATURE_RDTSCP) && vcpu->tsc_aux != c->host_tsc_aux)
+		wrmsrl(MSR_TSC_AUX, c->host_tsc_aux);
+}
+
+/* Before @svm is freed: another one may get its address. */
+void svm_forget_vcpu(struct svm_vcpu *svm)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		cmpxchg(&per_cpu_ptr(&svm_cpu, cpu)->last, svm, NULL);
+}
+
+/*
+ * All translations of this vCPU.  Without flush-by-ASID a new ASID does the
+ * same: what is cached under the old one is never used again before the next
+ * generation flushes it.  (QEMU 7.2's emulation flushes at each entry anyway.)
+ */
+void svm_flush_tlb(struct cvmm_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	if (svm_features & SVM_FEAT_FLUSHBYASID)
+		svm->vmcb->control.tlb_ctl = TLB_CONTROL_FLUSH_ASID;
+	else
+		svm->asid_generation = 0;
+}
+
+static void take_asid(struct svm_cpu *c, struct svm_vcpu *svm)
+{
+	if (c->next_asid >= nr_asids) {
+		c->asid_generation++;
+		c->next_asid = 1;	/* 0 is the host's */
+		svm->vmcb->control.tlb_ctl = TLB_CONTROL_FLUSH_ALL_ASID;
+	}
+	svm->asid_generation = c->asid_generation;
+	svm->vmcb->control.asid = c->next_asid++;
+}
+
+static noinstr void run(struct cvmm_vcpu *vcpu, struct svm_vcpu *svm, u64 host_pa)
+{
+	if (!context_tracking_guest_enter())
+		cvmm_rcu_note_guest();
+	asm volatile("clgi" : : : "memory");
+	cvmm_svm_run(svm->vmcb_pa, vcpu->regs, host_pa);
+	/* NMIs and machine checks that waited are taken here, on the host's state. */
+	asm volatile("stgi" : : : "memory");
+	context_tracking_guest_exit();
+}
+
+/* What event_inj held is delivered or shows up in exit_int_info. */
+static void finish_injection(struct cvmm_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct vmcb_control_area *c = &svm->vmcb->control;
+	u32 info = c->exit_int_info;
+	u8 vector = info & SVM_EXITINTINFO_VEC_MASK;
+
+	switch (svm->injecting) {
+	case SVM_EXCEPTION:
+		vcpu->exception.pending = false;
+		break;
+	case SVM_IRQ:
+		vcpu->irq_pending = false;
+		break;
+	case SVM_NMI:
+		vcpu->nmi_injected = false;
+		break;
+	case SVM_NOTHING:
+		break;
+	}
+	svm->injecting = SVM_NOTHING;
+	c->event_inj = 0;
+
+	if (!(info & SVM_EXITINTINFO_VALID))
+		return;
+	/* The exit struck while an event was being delivered: deliver it again. */
+	switch (info & SVM_EXITINTINFO_TYPE_MASK) {
+	case SVM_EXITINTINFO_TYPE_NMI:
+		vcpu->nmi_injected = true;
+		break;
+	case SVM_EXITINTINFO_TYPE_INTR:
+		vcpu->irq_pending = true;
+		vcpu->irq_vector = vector;
+		break;
+	case SVM_EXITINTINFO_TYPE_EXEPT:
+		/* INT3 and INTO run again: RIP is still at the instruction. */
+		if (vector == X86_TRAP_BP || vector == X86_TRAP_OF)
+			break;
+		vcpu->exception = (struct cvmm_exception) {
+			.pending = true,
+			.vector = vector,
+			.has_error = info & SVM_EXITINTINFO_VALID_ERR,
+			.error = c->exit_int_info_err,
+		};
+		break;
+	case SVM_EXITINTINFO_TYPE_SOFT:
+		break;	/* likewise INT n */
+	}
+}
+
+/* IRQs off, loaded. */
+void svm_enter(struct cvmm_vcpu *vcpu)
+{
+	struct svm_cpu *c = this_cpu_ptr(&svm_cpu);
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct vmcb *vmcb = svm->vmcb;
+	struct vmcb_save_area *save = &vmcb->save;
+
+	svm->entry_failed = !c->enabled;
+	if (svm->entry_failed)
+		return;
+
+	save->rax = vcpu->regs[CVMM_RAX];
+	save->rsp = vcpu->regs[CVMM_RSP];
+	save->rip = vcpu->rip;
+	save->rflags = vcpu->rflags;
+	save->cr2 = vcpu->cr2;
+	vmcb->control.tsc_offset = vcpu->tsc_offset;
+	vmcb->control.clean = 0;
+	if (svm->asid_generation != c->asid_generation)
+		take_asid(c, svm);
+
+	run(vcpu, svm, c->host_pa);
+
+	vmcb->control.tlb_ctl = TLB_CONTROL_DO_NOTHING;
+	vcpu->regs[CVMM_RAX] = save->rax;
+	vcpu->regs[CVMM_RSP] = save->rsp;
+	vcpu->rip = save->rip;
+	vcpu->rflags = save->rflags;
+	vcpu->cr2 = save->cr2;
+	vcpu->cr3 = save->cr3;
+	vcpu->dr6 = save->dr6;
+	vcpu->dr7 = save->dr7;
+	finish_injection(vcpu);
+
+	if (unlikely(vmcb->control.exit_code == SVM_EXIT_EXCP_BASE + X86_TRAP_MC)) {
+		/* The exit came before the host could take it: hand it over, as from user mode. */
+		struct pt_regs regs = { .cs = 3, .flags = X86_EFLAGS_IF };
+
+		do_machine_check(&regs);
+	}
+}

@@ -1,0 +1,45 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The module loads, makes /dev/cvmm and goes away again, many times, and leaves
+# no memory behind.
+
+. "$CVMM_TREE/selftests/lib.sh"
+
+cycles()
+{
+	local i
+
+	for i in $(seq "$1"); do
+		cvmm_load || return 1
+		[ -c /dev/cvmm ] || return 1
+		cvmm_unload || return 1
+		[ ! -e /dev/cvmm ] || return 1
+	done
+}
+
+# Unreclaimable slab, page tables and per-cpu memory, kB, settled.
+kernel_kb()
+{
+	sync
+	echo 3 >/proc/sys/vm/drop_caches
+	sleep 1
+	awk '/^(SUnreclaim|Percpu|VmallocUsed):/ { n += $2 } END { print n }' /proc/meminfo
+}
+
+# 20 cycles may cost a few slabs of the kernel's own, not one page each.
+no_leak()
+{
+	local before after
+
+	before=$(kernel_kb)
+	cycles 20 || return 1
+	after=$(kernel_kb)
+	echo "kernel memory: $before kB before, $after kB after"
+	[ $((after - before)) -lt 400 ]
+}
+
+check "loads and unloads" cycles 3
+check "no kernel memory lost in 20 cycles" no_leak
+check "no slab cache left" sh -c '! grep cvmm /proc/slabinfo'
+tap_done

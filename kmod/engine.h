@@ -147,6 +147,7 @@ struct cvmm_vcpu {
 	/* Events. */
 	struct cvmm_exception exception;
 	bool irq_pending;		/* KVM_INTERRUPT's vector waits or is being delivered */
+	bool irq_injected;		/* its delivery was cut short: it needs no window */
 	u8 irq_vector;
 	bool nmi_pending;		/* atomic use: KVM_NMI only under the mutex */
 	bool nmi_injected;		/* being delivered */

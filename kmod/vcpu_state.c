@@ -271,6 +271,7 @@ static int set_sregs(struct cvmm_vcpu *vcpu, const struct kvm_sregs *s)
 
 	vector = find_first_bit((const unsigned long *)s->interrupt_bitmap, 256);
 	vcpu->irq_pending = vector < 256;
+	vcpu->irq_injected = false;
 	vcpu->irq_vector = vector;
 	return 0;
 }
@@ -306,6 +307,7 @@ static int set_events(struct cvmm_vcpu *vcpu, const struct kvm_vcpu_events *e)
 		.error = e->exception.error_code,
 	};
 	vcpu->irq_pending = e->interrupt.injected;
+	vcpu->irq_injected = e->interrupt.injected;
 	vcpu->irq_vector = e->interrupt.nr;
 	if (e->flags & KVM_VCPUEVENT_VALID_SHADOW)
 		cvmm_hw->set_irq_shadow(vcpu, e->interrupt.shadow);
@@ -464,6 +466,7 @@ static int queue_irq(struct cvmm_vcpu *vcpu, const struct kvm_interrupt *irq)
 	if (vcpu->irq_pending)
 		return -EEXIST;
 	vcpu->irq_pending = true;
+	vcpu->irq_injected = false;
 	vcpu->irq_vector = irq->irq;
 	return 0;
 }

@@ -246,6 +246,7 @@ static void finish_injection(struct cvmm_vcpu *vcpu)
 		break;
 	case SVM_IRQ:
 		vcpu->irq_pending = false;
+		vcpu->irq_injected = false;
 		break;
 	case SVM_NMI:
 		vcpu->nmi_injected = false;
@@ -265,6 +266,7 @@ static void finish_injection(struct cvmm_vcpu *vcpu)
 		break;
 	case SVM_EXITINTINFO_TYPE_INTR:
 		vcpu->irq_pending = true;
+		vcpu->irq_injected = true;
 		vcpu->irq_vector = vector;
 		break;
 	case SVM_EXITINTINFO_TYPE_EXEPT:

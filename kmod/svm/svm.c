@@ -370,7 +370,8 @@ static void svm_prepare(struct cvmm_vcpu *vcpu, bool want_window)
 		svm->injecting = SVM_NMI;
 		c->event_inj = SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_NMI;
 	}
-	if (!svm->injecting && vcpu->irq_pending && svm_irq_allowed(vcpu)) {
+	if (!svm->injecting && vcpu->irq_pending &&
+	    (vcpu->irq_injected || svm_irq_allowed(vcpu))) {
 		svm->injecting = SVM_IRQ;
 		c->event_inj = SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_INTR | vcpu->irq_vector;
 	}

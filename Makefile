@@ -7,7 +7,9 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
-O	:= build
+# Where all products go.  (O on the command line would be kbuild's.)
+BUILD	?= build
+O	:= $(BUILD)
 PREFIX	?= /usr/local
 DESTDIR	?=
 

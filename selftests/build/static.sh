@@ -11,7 +11,7 @@ out=build/static
 
 strict_module()
 {
-	make --no-print-directory module O=$out KVER="$1" W=1 C=2 CF=-Wsparse-error 2>&1 | tee "$out/log.$1"
+	make --no-print-directory -k -j"$(nproc)" module BUILD=$out KVER="$1" W=1 C=2 CF=-Wsparse-error 2>&1 | tee "$out/log.$1"
 	[ "${PIPESTATUS[0]}" = 0 ] && ! grep -E 'warning:|error:' "$out/log.$1"
 }
 

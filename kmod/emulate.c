@@ -186,22 +186,29 @@ static int linearize(struct emu *e, unsigned int seg, u64 ea, unsigned int size,
 	return 0;
 }
 
+/* Was this access made before, in an earlier run of the same instruction?  Then that is its answer. */
+static bool replay(struct emu *e, u64 addr, unsigned int len, bool write, bool port, u8 *data)
+{
+	const struct emu_io *io;
+
+	if (e->pos >= e->nr_log)
+		return false;
+	io = &e->log[e->pos];
+	if (io->addr != addr || io->len != len || io->write != write || io->port != port)
+		return false;
+	if (!write)
+		memcpy(data, io->data, len);
+	e->pos++;
+	return true;
+}
+
 /* One access to a device: answered from the log, or EMU_MMIO/EMU_PIO to have it made. */
 static int device_access(struct emu *e, u64 addr, unsigned int len, bool write, bool port, u8 *data)
 {
-	struct emu_io *io;
-
-	if (e->pos < e->nr_log) {
-		io = &e->log[e->pos];
-		if (io->addr == addr && io->len == len && io->write == write && io->port == port) {
-			if (!write)
-				memcpy(data, io->data, len);
-			e->pos++;
-			return 0;
-		}
-		/* Not what was asked before (registers were changed): it is another one. */
-		e->nr_log = e->pos;
-	}
+	if (replay(e, addr, len, write, port, data))
+		return 0;
+	/* Answers to something else (registers were changed since) are worth nothing. */
+	e->nr_log = e->pos;
 	if (e->nr_log >= EMU_LOG_MAX)
 		return EMU_UNHANDLED;
 	memset(&e->io, 0, sizeof(e->io));
@@ -265,6 +272,33 @@ static int find_place(struct emu *e, u64 linear, unsigned int size, unsigned int
 	return callback_error(ret);
 }
 
+/*
+ * Read memory.  The instruction may change what it read before a device's part
+ * of it is done (operands that overlap, or that are half memory and half
+ * device): so what was read is remembered as a device's answer is.
+ */
+static int read_memory(struct emu *e, u64 gpa, u8 *data, unsigned int len)
+{
+	struct emu_io *io;
+	int ret;
+
+	if (replay(e, gpa, len, false, false, data))
+		return 0;
+	ret = e->ops->read(e, gpa, data, len);
+	if (ret)
+		return ret;
+	e->nr_log = e->pos;
+	if (e->nr_log >= EMU_LOG_MAX || len > sizeof(io->data))
+		return EMU_UNHANDLED;
+	io = &e->log[e->nr_log++];
+	memset(io, 0, sizeof(*io));
+	io->addr = gpa;
+	io->len = len;
+	memcpy(io->data, data, len);
+	e->pos = e->nr_log;
+	return 0;
+}
+
 static int place_access(struct emu *e, const struct place *p, void *buf, bool write)
 {
 	u8 *data = buf;
@@ -275,11 +309,13 @@ static int place_access(struct emu *e, const struct place *p, void *buf, bool wr
 		u64 gpa = p->piece[i].gpa;
 		unsigned int len = p->piece[i].len;
 
-		ret = write ? e->ops->write(e, gpa, data, len) : e->ops->read(e, gpa, data, len);
+		ret = write ? e->ops->write(e, gpa, data, len) : read_memory(e, gpa, data, len);
 		if (ret == EMU_OP_MMIO)
 			ret = mmio(e, gpa, data, len, write);
 		if (ret)
 			return ret;
+		if (write)
+			e->effects = true;
 		data += len;
 	}
 	return 0;
@@ -582,11 +618,14 @@ static int run_rmw(struct emu *e, s64 bit_offset, u64 src)
 				e->next.regs[in->reg & 3] = saved_high;
 				e->next.regs[in->reg & 15] = saved;
 			}
-		} else {
+		} else if (o.mem || in->op != INSN_CMPXCHG || (w.flags & FLAG_ZF)) {
+			/* A comparison that fails writes memory back, but no register. */
 			ret = replace(e, &o, locked, old, w.result);
 		}
-		if (ret == EMU_OP_DIFFERS)
+		if (ret == EMU_OP_DIFFERS) {
+			e->nr_log = pos;	/* read it again */
 			continue;
+		}
 		if (ret)
 			return ret;
 		finish_rmw(e, old, &w);
@@ -981,6 +1020,13 @@ static int run_insn(struct emu *e)
 	return is_string(in) ? run_string(e) : EMU_UNHANDLED;
 }
 
+static void forget(struct emu *e)
+{
+	e->nr_log = 0;
+	e->pos = 0;
+	e->effects = false;
+}
+
 static void begin_insn(struct emu *e)
 {
 	memcpy(e->next.regs, e->regs, sizeof(e->next.regs));
@@ -994,7 +1040,7 @@ static void commit(struct emu *e)
 	memcpy(e->regs, e->next.regs, sizeof(e->next.regs));
 	*e->rip = e->next.rip;
 	*e->rflags = e->next.rflags;
-	e->nr_log = 0;
+	forget(e);
 }
 
 static void retire(struct emu *e)
@@ -1054,9 +1100,8 @@ static int run_repeated(struct emu *e)
 void emulate_begin(struct emu *e)
 {
 	e->decoded = false;
-	e->nr_log = 0;
-	e->pos = 0;
 	e->trap = false;
+	forget(e);
 }
 
 void emulate_io_done(struct emu *e, const void *data)
@@ -1066,6 +1111,7 @@ void emulate_io_done(struct emu *e, const void *data)
 	if (!e->io.write && data)
 		memcpy(e->io.data, data, min_t(unsigned int, e->io.len, sizeof(e->io.data)));
 	e->log[e->nr_log++] = e->io;
+	e->effects = true;
 }
 
 int emulate_decode(struct emu *e)
@@ -1121,20 +1167,25 @@ int emulate_run(struct emu *e)
 	int ret;
 
 	/* Registers may have been changed by user space since the access was asked for. */
-	if (!e->nr_log || !e->decoded || e->start_rip != *e->rip) {
-		e->nr_log = 0;
+	if (!e->effects || !e->decoded || e->start_rip != *e->rip) {
+		forget(e);
 		ret = emulate_decode(e);
 		if (ret)
 			return ret;
 	}
 	e->trap = *e->rflags & FLAG_TF;
-	if (is_string(&e->insn) && (e->insn.rep || e->insn.repne))
-		return run_repeated(e);
-	begin_insn(e);
-	ret = run_insn(e);
-	if (ret)
-		return ret;
-	retire(e);
-	commit(e);
-	return EMU_DONE;
+	if (is_string(&e->insn) && (e->insn.rep || e->insn.repne)) {
+		ret = run_repeated(e);
+	} else {
+		begin_insn(e);
+		ret = run_insn(e);
+		if (ret == EMU_DONE) {
+			retire(e);
+			commit(e);
+		}
+	}
+	/* The instruction ends here: nothing to remember of it. */
+	if (ret == EMU_FAULT || ret == EMU_UNHANDLED)
+		forget(e);
+	return ret;
 }

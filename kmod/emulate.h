@@ -158,7 +158,7 @@ struct emu_ops {
 	int (*cmpxchg)(struct emu *e, u64 gpa, unsigned int len, u64 *old, u64 new);
 };
 
-/* What an instruction did with I/O so far; enough for two 16-byte operands split in two. */
+/* What an instruction read, and did with devices, so far: two operands of 8 bytes in any pieces. */
 #define EMU_LOG_MAX		8
 
 struct emu_io {
@@ -208,6 +208,7 @@ struct emu {
 
 	/* private */
 	bool decoded;
+	bool effects;		/* the instruction has changed memory or reached a device */
 	u64 start_rip;
 	u32 budget;		/* iterations of a repeated instruction left */
 	u8 nr_log, pos;
@@ -247,12 +248,12 @@ int emulate_run(struct emu *e);
 void emulate_io_done(struct emu *e, const void *data);
 
 /*
- * Has the current instruction performed I/O that must not be repeated?  Then
+ * Has the current instruction had effects that must not be repeated?  Then
  * emulate_run() must be called before the guest is entered.
  */
 static inline bool emulate_in_progress(const struct emu *e)
 {
-	return e->nr_log != 0;
+	return e->effects;
 }
 
 /**

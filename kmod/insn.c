@@ -261,15 +261,16 @@ static int classify_0f01(struct insn *in)
 	static const u8 mem[8] = { INSN_SGDT, INSN_SIDT, INSN_LGDT, INSN_LIDT,
 				   INSN_SMSW, INSN_OTHER, INSN_LMSW, INSN_INVLPG };
 	unsigned int reg = (in->modrm >> 3) & 7;
+	bool plain = !in->opsize66 && !in->rep && !in->repne;
 
 	if (in->is_mem || reg == 4 || reg == 6)
 		return mem[reg];
 	switch (in->modrm) {
-	case 0xc1: return INSN_VMCALL;
-	case 0xc8: return INSN_MONITOR;
-	case 0xc9: return INSN_MWAIT;
-	case 0xd0: return INSN_XGETBV;
-	case 0xd1: return INSN_XSETBV;
+	case 0xc1: return plain ? INSN_VMCALL : INSN_OTHER;
+	case 0xc8: return plain ? INSN_MONITOR : INSN_OTHER;
+	case 0xc9: return plain ? INSN_MWAIT : INSN_OTHER;
+	case 0xd0: return plain ? INSN_XGETBV : INSN_OTHER;
+	case 0xd1: return plain ? INSN_XSETBV : INSN_OTHER;
 	case 0xd8: return INSN_VMRUN;
 	case 0xd9: return INSN_VMMCALL;
 	case 0xda: return INSN_VMLOAD;
@@ -300,7 +301,7 @@ static int classify_0f(struct insn *in)
 	case 0x01: return classify_0f01(in);
 	case 0x06: return INSN_CLTS;
 	case 0x08: return INSN_INVD;
-	case 0x09: return in->rep ? INSN_OTHER : INSN_WBINVD;
+	case 0x09: return INSN_WBINVD;	/* with F3 WBNOINVD, where it exists */
 	case 0x20: return INSN_MOV_FROM_CR;
 	case 0x21: return INSN_MOV_FROM_DR;
 	case 0x22: return INSN_MOV_TO_CR;
@@ -405,7 +406,7 @@ static int classify(struct insn *in)
 	case 2:
 		if ((in->opcode == 0xf0 || in->opcode == 0xf1) && !in->repne && !in->rep)
 			return in->is_mem ? INSN_MOVBE : -1;
-		if (in->opcode == 0x82 && in->opsize66)
+		if (in->opcode == 0x82 && in->opsize66 && !in->repne && !in->rep)
 			return in->is_mem ? INSN_INVPCID : -1;
 		return INSN_OTHER;
 	}
@@ -439,7 +440,7 @@ static int fix_operands(struct insn *in, u8 seg_override)
 	switch (in->op) {
 	case INSN_PUSH: case INSN_POP: case INSN_PUSHF: case INSN_POPF:
 		if (wide)
-			in->osize = in->opsize66 ? 2 : 8;
+			in->osize = in->opsize66 && !(in->rex & 8) ? 2 : 8;
 		break;
 	case INSN_MOV_FROM_CR: case INSN_MOV_TO_CR:
 		in->osize = wide ? 8 : 4;
@@ -458,8 +459,6 @@ static int fix_operands(struct insn *in, u8 seg_override)
 		break;
 	case INSN_MOVSX:
 		in->src_size = in->map == 0 ? 4 : in->opcode == 0xbe ? 1 : 2;
-		if (in->map == 0 && in->osize == 2)
-			in->src_size = 2;
 		break;
 	case INSN_MOVNTI:
 		in->osize = in->rex & 8 ? 8 : 4;

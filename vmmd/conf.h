@@ -6,12 +6,19 @@
 #ifndef VMMD_CONF_H
 #define VMMD_CONF_H
 
+#include <sched.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define CONF_MAX_NODES	64
 #define CONF_MAX_VCPUS	255		/* per guest: xAPIC ids 0..254 */
 #define CONF_NAME_LEN	64
+#define CONF_MAX_CMDLINE 2047		/* x86 kernels' COMMAND_LINE_SIZE less the NUL */
+#define CONF_MEMORY_UNIT (2ULL << 20)	/* a node's memory is a multiple of this */
+#define CONF_MIN_MEMORY	(16ULL << 20)	/* of a guest */
+#define CONF_MAX_MEMORY	(1ULL << 40)	/* of a guest */
+#define CONF_DEFAULT_PORT 7741		/* vmmd's TCP port */
 
 struct conf_node {
 	char *host;		/* name or address of the host's vmmd; NULL: this host */
@@ -27,7 +34,7 @@ struct vm_conf {
 	char *kernel;		/* path of the bzImage, on the host of cvmm-run */
 	char *initrd;		/* path or NULL */
 	char *cmdline;		/* never NULL */
-	char *engine;		/* device: "/dev/cvmm", "/dev/kvm" */
+	char *engine;		/* "/dev/cvmm", "/dev/kvm", or "auto": the first of them that works */
 	uint64_t memory;	/* bytes, sum over the nodes */
 	unsigned int nr_nodes;
 	struct conf_node node[CONF_MAX_NODES];
@@ -41,5 +48,40 @@ static inline unsigned int conf_nr_vcpus(const struct vm_conf *c)
 		n += c->node[i].vcpus;
 	return n;
 }
+
+/*
+ * Read a guest's configuration from a file, or from @text (@name stands for
+ * the file in messages; paths in it are relative to @name's directory).
+ * Returns 0, or -1 with one line "file:line: what is wrong; what is allowed"
+ * in @err.  @c is overwritten; conf_free() it in both cases.
+ */
+int conf_read_file(struct vm_conf *c, const char *path, char *err, size_t errlen);
+int conf_read_string(struct vm_conf *c, const char *text, const char *name,
+		     char *err, size_t errlen);
+void conf_free(struct vm_conf *c);
+
+/*
+ * The rules that do not depend on where a configuration came from; a decoder
+ * of a peer's configuration calls it too.  Returns 0, or -1 with @err.
+ */
+int conf_check(const struct vm_conf *c, char *err, size_t errlen);
+
+/* A guest that runs on this host alone, without vmmd: one node and no host named. */
+static inline bool conf_is_local(const struct vm_conf *c)
+{
+	return c->nr_nodes == 1 && !c->node[0].host;
+}
+
+/*
+ * Parse a list of CPUs, "0-3,8", into @set.  Returns how many CPUs it has, or
+ * -1 if it is malformed, empty, or has a CPU number of CPU_SETSIZE or more.
+ */
+int conf_parse_cpus(const char *list, cpu_set_t *set);
+
+/* Parse a size such as "512M" or "1G" (suffix K, M, G, T or none) into bytes.  0 or -1. */
+int conf_parse_size(const char *text, uint64_t *bytes);
+
+/* A guest's name: 1..63 of [A-Za-z0-9._-], the first a letter or digit. */
+bool conf_name_ok(const char *name);
 
 #endif /* VMMD_CONF_H */

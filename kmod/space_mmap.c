@@ -21,15 +21,12 @@ static vm_fault_t fault_finish(struct cvmm_space *space, struct vm_fault *vmf,
 			       struct cvmm_acquire *a)
 {
 	struct page *page = a->grant.frame;
-	u64 now;
+	u64 now = ktime_get_ns();
 
 	lock_page(page);
 	get_page(page);
-	if (a->waited || vmf->flags & FAULT_FLAG_TRIED) {
-		/* The access itself comes next; then others may have the page. */
-		now = ktime_get_ns();
-		dsm_hold(&space->dsm, a->gfn, now + CVMM_MIN_RUN_NS, now);
-	}
+	/* The access itself comes next; then others may have the page. */
+	dsm_hold(&space->dsm, a->gfn, now + CVMM_MIN_RUN_NS, now);
 	cvmm_page_unlock(space, a->gfn);
 	if (a->waited)
 		cvmm_frame_pool_trim(space);

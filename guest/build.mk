@@ -3,7 +3,7 @@
 # linked statically.  The guest's kernel is a distribution's, as it is.
 #
 # Each guest/tests/NAME.c is one program, /tests/NAME in the guest.
-# "make check-guest-native" runs small forms of them on this machine.
+# The unit test guest/native runs small forms of them on this machine.
 
 guest-cflags := -mcx16 -pthread
 guest-init := $(O)/guest/init
@@ -25,8 +25,10 @@ $(O)/guest.img: scripts/mkinitramfs guest/build.mk $(guest-init) $(guest-progs)
 
 include $(wildcard guest/bare/build.mk)
 
-.PHONY: guest check-guest-native
-guest: $(O)/guest.img
+TESTS += $(O)/tests/guest/native
+$(O)/tests/guest/native: guest/tests/native $(guest-progs)
+	@mkdir -p $(@D)
+	install -m 755 $< $@
 
-check-guest-native: $(guest-progs)
-	guest/tests/native $(O)/guest/tests
+.PHONY: guest
+guest: $(O)/guest.img

@@ -258,7 +258,7 @@ static void collect(void)
 static void work(unsigned int t, void *arg)
 {
 	/* From "as fast as the cache" to "a batch outlasts many page transfers". */
-	static const unsigned int spreads[] = { 15, 255, 4095, 32767 };
+	static const unsigned int spreads[] = { 15, 1023, 16383, 262143 };
 	struct h_rng rng = h_rng((run.test - tests) * MAX_THREADS + t), common = h_rng(1 << 20);
 
 	(void)arg;

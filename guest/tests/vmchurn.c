@@ -280,6 +280,7 @@ static _Atomic uint64_t generation, old_reads, reads;
 static void replacing(unsigned int i, void *arg)
 {
 	volatile uint64_t *page = arg;
+	uint64_t seen;
 
 	if (i) {
 		while (!atomic_load(&sh->stop)) {
@@ -309,6 +310,10 @@ static void replacing(unsigned int i, void *arg)
 		else
 			atomic_store(&generation, r + 1);
 		rounds_done = r;
+		/* Somebody has looked at this one. */
+		seen = atomic_load(&reads);
+		for (unsigned int spin = 0; atomic_load(&reads) < seen + h_ncpus && h_time_left(); spin++)
+			h_relax(spin);
 	}
 	atomic_store(&sh->stop, true);
 }
@@ -319,10 +324,14 @@ static void replace(void)
 
 	if (page == MAP_FAILED)
 		h_bail("mmap: %s", strerror(errno));
+	if (h_ncpus < 2) {
+		h_skip("replaced page", "needs 2 CPUs");
+		return;
+	}
 	memset(sh, 0, sizeof(*sh));
 	rounds_done = 0;
 	h_run(h_ncpus, replacing, page);
-	h_ok(rounds_done && (broken ? old_reads > 0 : !old_reads), "replaced page: %llu old of %llu reads in %llu rounds",
+	h_ok(rounds_done && reads && (broken ? old_reads > 0 : !old_reads), "replaced page: %llu old of %llu reads in %llu rounds",
 	     (unsigned long long)old_reads, (unsigned long long)reads, (unsigned long long)rounds_done);
 	munmap(page, H_PAGE);
 }

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Thin access to the vCPU engine: /dev/cvmm or /dev/kvm, one ABI.
+ */
+#ifndef VMMD_KVM_H
+#define VMMD_KVM_H
+
+#include <stddef.h>
+
+/*
+ * Open the engine device @path and check that it offers what the machine
+ * needs.  Returns a descriptor, or -1 with a message for the user in @err.
+ */
+int engine_open(const char *path, char *err, size_t errlen);
+
+/* The checks of engine_open() on a descriptor that is open already. */
+int engine_check(int fd, char *err, size_t errlen);
+
+/*
+ * Create a VM with user-space MSR exits for what local APICs need.  Returns its
+ * descriptor, or -1 with a message.
+ */
+int engine_create_vm(int fd, char *err, size_t errlen);
+
+/*
+ * Make the TSC that a vCPU's guest reads the host's plus @offset (cycles).
+ * 0 or -1 with errno.
+ */
+int engine_set_tsc_offset(int vcpu_fd, long long offset);
+
+#endif /* VMMD_KVM_H */

@@ -230,7 +230,7 @@ static int add_leaf(struct builder *b, u32 function)
 	}
 }
 
-/**
+/*
  * cvmm_get_supported_cpuid() - KVM_GET_SUPPORTED_CPUID
  *
  * -E2BIG with nent unchanged when the caller's array is too short.
@@ -374,7 +374,7 @@ static u32 xsave_size(struct cvmm_vcpu *vcpu, u64 xcr0, bool compacted)
 	return size;
 }
 
-/**
+/*
  * cvmm_cpuid() - the CPUID instruction
  *
  * In: leaf in @eax, subleaf in @ecx.  Leaves that user space did not set read

@@ -56,7 +56,7 @@ static enum exception_class class_of(u8 vector)
 	}
 }
 
-/**
+/*
  * cvmm_queue_exception() - an exception for the next entry
  *
  * Combines with one that is being delivered as the processor does (APM vol. 2,
@@ -271,7 +271,7 @@ static int map_page(void *arg, u64 gfn, struct page *page, bool writable)
 	return cvmm_mmu_map(&vm->mmu, gfn, page, writable);
 }
 
-/**
+/*
  * cvmm_exit_nested_fault() - a guest-physical address has no sufficient mapping
  * @delivering: the fault struck while an event was being delivered
  */
@@ -491,7 +491,7 @@ static int continue_emulation(struct cvmm_vcpu *vcpu)
 	return r;
 }
 
-/**
+/*
  * cvmm_emulate_at_rip() - the guest's next instruction needs software
  *
  * It accesses memory-mapped I/O, or is INS or OUTS.
@@ -505,7 +505,7 @@ int cvmm_emulate_at_rip(struct cvmm_vcpu *vcpu, bool delivering)
 	return continue_emulation(vcpu);
 }
 
-/**
+/*
  * cvmm_decode_at_rip() - decode the intercepted instruction into vcpu->emu.insn
  *
  * 0, 1 when the guest must be entered instead (a fault was queued, or another
@@ -525,7 +525,7 @@ int cvmm_decode_at_rip(struct cvmm_vcpu *vcpu)
 	return r == -EAGAIN ? 1 : r;
 }
 
-/**
+/*
  * cvmm_read_operand() - read the memory operand of the decoded instruction
  * @len: at most 8; the operand must not cross a page
  *

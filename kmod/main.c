@@ -59,7 +59,7 @@ static void emergency_disable(void)
 	cvmm_hw->cpu_disable();
 }
 
-/**
+/*
  * cvmm_hw_get() - one more VM uses the hardware
  *
  * -EBUSY when another hypervisor has it on any CPU; nothing was touched then.
@@ -171,7 +171,7 @@ static int system_sleeps(struct notifier_block *nb, unsigned long action, void *
 
 static struct notifier_block pm_nb = { .notifier_call = system_sleeps };
 
-/**
+/*
  * cvmm_check_extension() - KVM_CHECK_EXTENSION, on the device and on a VM
  *
  * Only what works is told.

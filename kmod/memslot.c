@@ -33,7 +33,7 @@ static const struct cvmm_space_client_ops client_ops = {
 	.failed = client_failed,
 };
 
-/**
+/*
  * cvmm_find_slot() - the slot that holds a frame, or NULL
  *
  * Under vm->srcu (read) or vm->lock; the result is valid as long.
@@ -89,7 +89,7 @@ put:
 	return err;
 }
 
-/**
+/*
  * cvmm_set_memory() - KVM_SET_USER_MEMORY_REGION
  *
  * Adds a slot, or removes it when memory_size is 0.  A slot cannot be changed

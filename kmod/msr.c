@@ -44,7 +44,7 @@ static int mtrr_fix_index(u32 index)
 	return -1;
 }
 
-/**
+/*
  * cvmm_msr_read() - RDMSR, or KVM_GET_MSRS with @host
  *
  * 0, CVMM_MSR_INVALID, CVMM_MSR_UNKNOWN.
@@ -260,7 +260,7 @@ void cvmm_free_msr_filter(struct cvmm_msr_filter *f)
 	kfree(f);
 }
 
-/**
+/*
  * cvmm_set_msr_filter() - KVM_X86_SET_MSR_FILTER
  *
  * Registers that the hardware would let pass are intercepted when the filter
@@ -299,7 +299,7 @@ int cvmm_set_msr_filter(struct cvmm_vm *vm, const struct kvm_msr_filter *uf)
 		f->range[f->nr].bitmap = bitmap;
 		f->nr++;
 		err = -EFAULT;
-		if (copy_from_user(bitmap, r->bitmap, DIV_ROUND_UP(r->nmsrs, 8)))
+		if (copy_from_user(bitmap, (const void __user *)r->bitmap, DIV_ROUND_UP(r->nmsrs, 8)))
 			goto free;
 	}
 	if (!f->nr && !f->default_allow) {

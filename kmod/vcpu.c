@@ -198,7 +198,7 @@ static int run_loop(struct cvmm_vcpu *vcpu)
 	}
 }
 
-/**
+/*
  * cvmm_vcpu_run() - KVM_RUN
  *
  * Under vcpu->mutex.  0 with run->exit_reason set; -EINTR on a signal or
@@ -330,7 +330,7 @@ void cvmm_vcpu_free(struct cvmm_vcpu *vcpu)
 	kfree(vcpu);
 }
 
-/**
+/*
  * cvmm_vcpu_create() - KVM_CREATE_VCPU
  * @id: the vCPU's APIC id, < CVMM_MAX_VCPU_ID
  *

@@ -531,7 +531,7 @@ static long fixed_size_ioctl(struct cvmm_vcpu *vcpu, unsigned int cmd, union vcp
 	return -EINVAL;
 }
 
-/**
+/*
  * cvmm_vcpu_state_ioctl() - any vCPU ioctl but KVM_RUN
  *
  * Under vcpu->mutex; the vCPU is not loaded.

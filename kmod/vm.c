@@ -78,7 +78,7 @@ static void kick_cpus(struct cvmm_vm *vm, bool wait)
 	put_cpu();
 }
 
-/**
+/*
  * cvmm_vm_kick_and_flush() - make every vCPU forget its translations
  *
  * The nested tables were reduced before.  On return no CPU uses, or will use,
@@ -176,7 +176,7 @@ static const struct file_operations vm_fops = {
 	.llseek = noop_llseek,
 };
 
-/**
+/*
  * cvmm_vm_create() - KVM_CREATE_VM
  * @type: 0, the only type there is
  *

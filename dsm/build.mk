@@ -1,3 +1,48 @@
-# SPDX-License-Identifier: GPL-2.0-only
-# The coherence core.  dsm-core-y is for Kbuild (objects of cvmm.ko).
-dsm-core-y := dsm/core.o dsm/page.o dsm/dir.o dsm/wire.o dsm/check.o
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The coherence core's simulator, fuzzers and tests.  The core itself (dsm/*.c)
+# goes into cvmm.ko through Kbuild and into every program here.
+
+# dsm-sim-bugs is the simulator with the deliberate bugs that prove its oracle.
+$(O)/dsm-sim: $(wildcard dsm/*.[ch] dsm/sim/*.[ch])
+	@mkdir -p $(@D)
+	$(CC) $(UFLAGS) $(CFLAGS) -o $@ $(filter %.c,$^)
+
+$(O)/dsm-sim-san: $(wildcard dsm/*.[ch] dsm/sim/*.[ch])
+	@mkdir -p $(@D)
+	$(CC) $(UFLAGS) -O1 -g $(SANITIZE) -o $@ $(filter %.c,$^)
+
+$(O)/dsm-sim-bugs: $(wildcard dsm/*.[ch] dsm/sim/*.[ch])
+	@mkdir -p $(@D)
+	$(CC) $(UFLAGS) $(CFLAGS) -DDSM_TEST_BUGS -o $@ $(filter %.c,$^)
+
+# Fuzzers: each has LLVMFuzzerTestOneInput().  With clang, libFuzzer drives it;
+# without, fuzz/driver.c does, from a seed, for a bounded number of inputs.
+DSM_FUZZERS := wire core
+FUZZ_CC ?= clang
+
+define dsm-fuzzer
+$(O)/dsm-fuzz-$(1): dsm/fuzz/fuzz_$(1).c dsm/fuzz/driver.c $(wildcard dsm/*.[ch])
+	@mkdir -p $$(@D)
+	$$(CC) $$(UFLAGS) -O1 -g $$(SANITIZE) -o $$@ $$(filter %.c,$$^)
+$(O)/dsm-libfuzz-$(1): dsm/fuzz/fuzz_$(1).c $(wildcard dsm/*.[ch])
+	@mkdir -p $$(@D)
+	$$(FUZZ_CC) $$(UFLAGS) -O1 -g -fsanitize=fuzzer,address,undefined -o $$@ $$(filter %.c,$$^)
+endef
+$(foreach f,$(DSM_FUZZERS),$(eval $(call dsm-fuzzer,$(f))))
+
+TESTS += $(O)/tests/dsm/sim
+$(O)/tests/dsm/sim: dsm/tests/sim.sh $(O)/dsm-sim-san $(O)/dsm-sim $(O)/dsm-sim-bugs $(DSM_FUZZERS:%=$(O)/dsm-fuzz-%)
+	@mkdir -p $(@D)
+	install -m 755 $< $@
+
+# Long runs, for a night: SOAK seconds of each.
+SOAK ?= 600
+.PHONY: soak
+soak: $(O)/dsm-sim $(O)/dsm-sim-san $(DSM_FUZZERS:%=$(O)/dsm-libfuzz-%)
+	$(O)/dsm-sim --seconds $(SOAK) --seed $$(date +%s)
+	$(O)/dsm-sim --seconds $(SOAK) --seed $$(date +%s) --inject
+	$(O)/dsm-sim-san --seconds $(SOAK) --seed $$(date +%s) --inject
+	for f in $(DSM_FUZZERS); do \
+		mkdir -p $(O)/corpus-$$f; \
+		$(O)/dsm-libfuzz-$$f -max_total_time=$(SOAK) -max_len=4096 $(O)/corpus-$$f || exit; \
+	done

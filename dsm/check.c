@@ -127,7 +127,7 @@ const char *dsm_check_global(struct dsm *const *hosts, unsigned int nr, u64 gfn)
 		return "home has the wrong sharers";
 	if (!readers != (nr_excl == 1))
 		return "the owner is Exclusive exactly when nobody shares";
-	if (version != (u16)at_home.home_version)
+	if (version != (u8)at_home.home_version)
 		return "home has the wrong version";
 	return NULL;
 }

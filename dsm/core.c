@@ -10,19 +10,15 @@
 enum dsm_bug dsm_test_bug;
 #endif
 
-#define MSEC	1000000ULL
-
+#define MSEC			1000000ULL
 #define HOLD_MAX_DEFAULT_NS	(20 * MSEC)
-#define HOLD_MAX_MOST_NS	(1000 * MSEC)
-#define HOLD_LIMIT_DEFAULT_NS	(2000 * MSEC)
-#define HOLD_LIMIT_MOST_NS	(8000 * MSEC)
+#define HOLD_MAX_MOST_NS	(500 * MSEC)
+#define HOLD_LIMIT_MOST_NS	(1000 * MSEC)
+#define HOLD_LIMIT_TIMES	25
 #define RETRY_DEFAULT_NS	(200000ULL)
 #define RETRY_MOST_NS		(1000 * MSEC)
 
-/* An age that saturates plus the longest first hold must fit the hold field. */
-_Static_assert(DSM_AGE_TICKS + (HOLD_MAX_MOST_NS >> DSM_TICK_SHIFT) + 2 <= DSM_HOLD_TICKS,
-	       "hold field");
-_Static_assert((HOLD_LIMIT_MOST_NS >> DSM_TICK_SHIFT) <= DSM_HOLD_TICKS, "hold field");
+_Static_assert((HOLD_LIMIT_MOST_NS >> DSM_TICK_SHIFT) + 2 <= DSM_HOLD_TICKS, "hold field");
 
 int dsm_init(struct dsm *d, const struct dsm_config *cfg)
 {
@@ -32,8 +28,8 @@ int dsm_init(struct dsm *d, const struct dsm_config *cfg)
 	if (!cfg->ops || !cfg->nr_hosts || cfg->nr_hosts > DSM_MAX_HOSTS ||
 	    cfg->host >= cfg->nr_hosts || !cfg->nr_ranges)
 		return -EINVAL;
-	if (cfg->hold_max_ns > HOLD_MAX_MOST_NS || cfg->hold_limit_ns > HOLD_LIMIT_MOST_NS ||
-	    cfg->hold_yield_ns > HOLD_MAX_MOST_NS || cfg->retry_ns > RETRY_MOST_NS)
+	if (cfg->hold_max_ns > HOLD_MAX_MOST_NS || cfg->hold_yield_ns > HOLD_MAX_MOST_NS ||
+	    cfg->retry_ns > RETRY_MOST_NS)
 		return -EINVAL;
 
 	for (i = 0; i < cfg->nr_ranges; i++) {
@@ -52,9 +48,11 @@ int dsm_init(struct dsm *d, const struct dsm_config *cfg)
 	if (!d->cfg.hold_max_ns)
 		d->cfg.hold_max_ns = HOLD_MAX_DEFAULT_NS;
 	if (!d->cfg.hold_limit_ns)
-		d->cfg.hold_limit_ns = HOLD_LIMIT_DEFAULT_NS;
+		d->cfg.hold_limit_ns = HOLD_LIMIT_TIMES * d->cfg.hold_max_ns;
+	if (d->cfg.hold_limit_ns > HOLD_LIMIT_MOST_NS)
+		d->cfg.hold_limit_ns = HOLD_LIMIT_MOST_NS;
 	if (!d->cfg.hold_yield_ns)
-		d->cfg.hold_yield_ns = d->cfg.hold_max_ns / 4;
+		d->cfg.hold_yield_ns = d->cfg.hold_max_ns / 8;
 	if (!d->cfg.retry_ns)
 		d->cfg.retry_ns = RETRY_DEFAULT_NS;
 	return 0;
@@ -180,6 +178,11 @@ static int dispatch(struct dsm *d, struct dsm_ref *r, u32 from, const struct dsm
 		if (from != r->home || msg->requester == dsm_self(d))
 			return -EPROTO;
 		return dsm_page_revoke(d, r, from, msg, now_ns);
+	case DSM_MSG_HURRY:
+		if (from != r->home || msg->requester == dsm_self(d))
+			return -EPROTO;
+		dsm_page_hurry(d, r, msg, now_ns);
+		return 0;
 	case DSM_MSG_DATA:
 		if (msg->requester != dsm_self(d))
 			return -EPROTO;
@@ -235,6 +238,7 @@ int dsm_post(struct dsm *d, struct dsm_ref *r, u32 to, struct dsm_msg *msg,
 		[DSM_MSG_DATA]		= DSM_EV_TX_DATA,
 		[DSM_MSG_INV_ACK]	= DSM_EV_TX_INV_ACK,
 		[DSM_MSG_DONE]		= DSM_EV_TX_DONE,
+		[DSM_MSG_HURRY]		= DSM_EV_TX_HURRY,
 	};
 	void *none = NULL;
 

@@ -106,6 +106,39 @@ static inline u32 dsm_tick(u64 now_ns)
 	return (u32)(now_ns >> DSM_TICK_SHIFT);
 }
 
+/* Ticks from @since until now, 0 if @since is later, saturating. */
+static inline u32 dsm_age(u32 since, u64 now_ns)
+{
+	s32 age = (s32)(dsm_tick(now_ns) - since);
+
+	if (age < 0)
+		return 0;
+	return age > (s32)DSM_AGE_TICKS ? DSM_AGE_TICKS : (u32)age;
+}
+
+/*
+ * Which of two instructions that want each other's pages goes first?  The older
+ * one, by power-of-two classes of age; within a class the one of the lower host.
+ * Ages on the wire are short by the time of travel, so exact ages of about equal
+ * instructions would make each host think its own the older, both would hold on
+ * and then swap pages for ever.  Classes make both see the same order nearly
+ * always, and an instruction that has lost long enough outranks everybody.
+ */
+static inline bool dsm_outranks(u32 age_a, u32 host_a, u32 age_b, u32 host_b)
+{
+	u32 a, b, rank = 0;
+
+	/* The lowest class, 4 ms, is longer than a page usually travels. */
+	for (a = age_a >> 5; a; a >>= 1)
+		rank++;
+	for (b = age_b >> 5; b; b >>= 1) {
+		if (!rank)
+			return false;
+		rank--;
+	}
+	return rank || host_a < host_b;
+}
+
 static inline u32 dsm_self(const struct dsm *d)
 {
 	return d->cfg.host;
@@ -155,6 +188,7 @@ bool dsm_msg_well_formed(const struct dsm_msg *msg);
 /* page.c */
 int dsm_page_revoke(struct dsm *d, struct dsm_ref *r, u32 from,
 		    const struct dsm_msg *msg, u64 now_ns);
+void dsm_page_hurry(struct dsm *d, struct dsm_ref *r, const struct dsm_msg *msg, u64 now_ns);
 int dsm_page_data(struct dsm *d, struct dsm_ref *r, u32 from,
 		  const struct dsm_msg *msg, void **frame, u64 now_ns);
 int dsm_page_ack(struct dsm *d, struct dsm_ref *r, u32 from,

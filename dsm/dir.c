@@ -5,6 +5,14 @@
  */
 #include "core.h"
 
+/* As dsm_age(), for a start of which only the low 16 bits are known. */
+static u32 dsm_age16(u16 since, u64 now_ns)
+{
+	s16 age = (s16)(dsm_tick(now_ns) - since);
+
+	return age > 0 ? (u32)age : 0;
+}
+
 static u32 owner_of(const struct dsm_home *dir)
 {
 	return dir->owner - 1U;
@@ -26,7 +34,7 @@ static int answer(struct dsm *d, struct dsm_ref *r, u32 requester, u16 flags, u3
 }
 
 static int start_read(struct dsm *d, struct dsm_ref *r, u32 requester,
-		      const struct dsm_waiter *w, u16 age, u64 now_ns)
+		      u16 age, u64 now_ns)
 {
 	struct dsm_home *dir = r->dir;
 	struct dsm_msg msg = {
@@ -37,7 +45,6 @@ static int start_read(struct dsm *d, struct dsm_ref *r, u32 requester,
 	};
 	u32 supplier = owner_of(dir);
 
-	(void)w;
 	if ((dir->sharers & dsm_bit(requester)) || supplier == requester)
 		return -EPROTO;
 	if (dir->sharers & dsm_bit(dsm_self(d)))
@@ -55,12 +62,12 @@ static int start_write(struct dsm *d, struct dsm_ref *r, u32 requester,
 	u32 self = dsm_self(d), granter, h, acks;
 	struct dsm_msg msg = {
 		.requester = (u8)requester,
-		.version = dir->version + 1,
+		.version = (u16)(dir->version + 1),
 		.age = age,
 	};
 	int err;
 
-	if (same && (!(w->flags & DSM_F_HAVE) || (u16)w->version != (u16)dir->version))
+	if (same && (!(w->flags & DSM_F_HAVE) || (u8)w->version != (u8)dir->version))
 		return -EPROTO;
 	if (!inv)
 		return -EPROTO;		/* it is Exclusive there */
@@ -112,24 +119,78 @@ static int start(struct dsm *d, struct dsm_ref *r, u32 requester,
 		 const struct dsm_waiter *w, u64 now_ns)
 {
 	struct dsm_home *dir = r->dir;
-	s32 age = (s32)(dsm_tick(now_ns) - w->since);
-
-	if (age < 0)
-		age = 0;
-	if (age > (s32)DSM_AGE_TICKS)
-		age = DSM_AGE_TICKS;
+	u16 age = (u16)dsm_age(w->since, now_ns);
 
 	dsm_count(d, DSM_EV_HOME_TXN);
 	dsm_trace(d, r, DSM_STEP_TXN, w->type, requester);
 	dir->txn = w->type;
 	dir->txn_host = (u8)requester;
+	dir->txn_since = (u16)w->since;
 
 	/* The first to touch a page gets it Exclusive, with no page on the wire. */
 	if (!dir->owner)
 		return answer(d, r, requester, DSM_F_EXCL | DSM_F_ZERO, 1, 0, now_ns);
 	if (w->type == DSM_MSG_REQ_S)
-		return start_read(d, r, requester, w, (u16)age, now_ns);
-	return start_write(d, r, requester, w, (u16)age, now_ns);
+		return start_read(d, r, requester, age, now_ns);
+	return start_write(d, r, requester, w, age, now_ns);
+}
+
+/* Which waiting request is next: see dsm_outranks(). */
+static u32 first_waiter(const struct dsm *d, const struct dsm_rec *rec, u64 now_ns)
+{
+	u32 h, age, first = DSM_NO_HOST, first_age = 0;
+
+	for (h = 0; h < d->cfg.nr_hosts; h++) {
+		if (!(rec->waiting & dsm_bit(h)))
+			continue;
+		age = dsm_age(rec->wait[h].since, now_ns);
+		if (first == DSM_NO_HOST || dsm_outranks(age, h, first_age, first)) {
+			first = h;
+			first_age = age;
+		}
+	}
+	return first;
+}
+
+/*
+ * A request has been queued.  If it goes before all others here, the running one
+ * included, those who may hold up the running one must know: a hold gives way
+ * also to an instruction that waits behind another's.
+ */
+static int hurry(struct dsm *d, struct dsm_ref *r, u32 waiter, const struct dsm_waiter *w,
+		 u64 now_ns)
+{
+	struct dsm_home *dir = r->dir;
+	struct dsm_msg msg = {
+		.type = DSM_MSG_HURRY,
+		.requester = (u8)waiter,
+		.version = dir->version,
+		.age = (u16)dsm_age(w->since, now_ns),
+	};
+	struct dsm_rec *rec = dsm_rec(r->page);
+	u32 txn_age = dsm_age16(dir->txn_since, now_ns), h;
+	u64 to = 0;
+	int err;
+
+	/* An untouched page is held by nobody. */
+	if (!dir->owner || !dsm_outranks(msg.age, waiter, txn_age, dir->txn_host) ||
+	    first_waiter(d, rec, now_ns) != waiter)
+		return 0;
+
+	if (dir->txn == DSM_MSG_REQ_X)
+		to = dir->sharers;
+	if (dir->txn == DSM_MSG_REQ_X || !(dir->sharers & dsm_bit(dsm_self(d))))
+		to |= dsm_bit(owner_of(dir));
+	/* These two have given up what they had, or it is theirs that is waited for. */
+	to &= ~(dsm_bit(dir->txn_host) | dsm_bit(waiter));
+	for (h = 0; h < d->cfg.nr_hosts; h++) {
+		if (!(to & dsm_bit(h)))
+			continue;
+		err = dsm_post(d, r, h, &msg, NULL, 0, now_ns);
+		if (err)
+			return err;
+	}
+	return 0;
 }
 
 int dsm_dir_request(struct dsm *d, struct dsm_ref *r, u32 from,
@@ -158,30 +219,7 @@ int dsm_dir_request(struct dsm *d, struct dsm_ref *r, u32 from,
 		return 0;
 	rec->waiting |= dsm_bit(from);
 	rec->wait[from] = w;
-	return 0;
-}
-
-/*
- * The longest-trying of the waiting requests.  New ones start young, so nobody
- * starves; and the oldest instruction of all is always the next to be served.
- */
-static u32 oldest_waiter(const struct dsm *d, const struct dsm_rec *rec, u64 now_ns)
-{
-	u32 h, best = DSM_NO_HOST;
-	s32 best_age = 0;
-
-	for (h = 0; h < d->cfg.nr_hosts; h++) {
-		s32 age;
-
-		if (!(rec->waiting & dsm_bit(h)))
-			continue;
-		age = (s32)(dsm_tick(now_ns) - rec->wait[h].since);
-		if (best == DSM_NO_HOST || age > best_age) {
-			best = h;
-			best_age = age;
-		}
-	}
-	return best;
+	return hurry(d, r, from, &w, now_ns);
 }
 
 int dsm_dir_done(struct dsm *d, struct dsm_ref *r, u32 from,
@@ -194,7 +232,7 @@ int dsm_dir_done(struct dsm *d, struct dsm_ref *r, u32 from,
 	u32 next;
 
 	if (!dir->txn || dir->txn_host != from ||
-	    msg->version != dir->version + (exclusive ? 1 : 0))
+	    msg->version != (u16)(dir->version + (exclusive ? 1 : 0)))
 		return -EPROTO;
 	/* An owner, or this host, that still has to give up rights: nobody can be done. */
 	if (rec && rec->deferred.type)
@@ -214,7 +252,7 @@ int dsm_dir_done(struct dsm *d, struct dsm_ref *r, u32 from,
 
 	if (!rec || !rec->waiting)
 		return 0;
-	next = oldest_waiter(d, rec, now_ns);
+	next = first_waiter(d, rec, now_ns);
 	w = rec->wait[next];
 	rec->waiting &= ~dsm_bit(next);
 	dsm_put_rec(d, r);

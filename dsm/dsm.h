@@ -69,6 +69,7 @@ enum dsm_msg_type {
 	DSM_MSG_DATA,		/* o/h -> r  the answer, with or without a page */
 	DSM_MSG_INV_ACK,	/* s -> r  my copy is gone from every TLB */
 	DSM_MSG_DONE,		/* r -> h  I have it; next transaction */
+	DSM_MSG_HURRY,		/* h -> o/s  an older instruction waits behind this transaction */
 	DSM_MSG_NR,
 
 	DSM_MSG_LINK = 0x80,
@@ -88,7 +89,7 @@ enum dsm_msg_type {
  * @acks:	FWD_X, DATA: INV_ACKs the requester must collect, 0..63
  * @flags:	DSM_F_*
  * @age:	REQ_*, FWD_*, INV: how long the requester's instruction has been
- *		trying, in DSM_TICK_NS units, saturating
+ *		trying, in DSM_TICK_NS units, saturating; HURRY: the waiter's
  * @epoch:	membership epoch of the space
  * @gfn:	guest frame number
  * @version:	data version, see PROTOCOL.rst
@@ -145,13 +146,13 @@ enum dsm_state {
 	DSM_EXCLUSIVE,		/* read-write, the only copy */
 };
 
-/* Unit of hold times and ages: 2^16 ns = 65.5 us. */
-#define DSM_TICK_SHIFT	16
+/* Unit of hold times and ages: 2^17 ns = 131 us. */
+#define DSM_TICK_SHIFT	17
 #define DSM_TICK_NS	(1ULL << DSM_TICK_SHIFT)
-/* No hold reaches further than this after the instruction's start, in ticks (8.5 s). */
-#define DSM_HOLD_TICKS	131071U
-/* Ages saturate here, in ticks (4.3 s). */
-#define DSM_AGE_TICKS	65535U
+/* No hold reaches further than this after the grant, in ticks (1.07 s). */
+#define DSM_HOLD_TICKS	8191U
+/* Ages saturate here, in ticks (4.3 s); equal ages are ordered by host id. */
+#define DSM_AGE_TICKS	32767U
 
 /**
  * struct dsm_page - one covered gfn at this host
@@ -161,13 +162,13 @@ enum dsm_state {
  */
 struct dsm_page {
 	void *word;		/* the frame, or the record (has_rec) that has the frame */
-	u64 since:26;		/* held: start of the instruction, ticks */
-	u64 hold:17;		/* held until since + hold; 0: not held */
-	u64 version:16;		/* low bits of the data version */
+	u64 grant:24;		/* tick of the grant, wraps after 36 min */
+	u64 age:15;		/* of the instruction at the grant, ticks, saturating */
+	u64 hold:13;		/* held until grant + hold, ticks; 0: not held */
+	u64 version:8;		/* low bits of the data version */
 	u64 state:2;		/* enum dsm_state */
 	u64 has_rec:1;
 	u64 hold_write:1;	/* the held access writes */
-	u64 spare:1;
 };
 
 /**
@@ -177,7 +178,8 @@ struct dsm_page {
  */
 struct dsm_home {
 	u64 sharers;		/* hosts with Shared copies, owner not included */
-	u32 version;
+	u16 version;		/* counts grants of write access */
+	u16 txn_since;		/* start of the oldest instruction that waits for it, ticks */
 	u8 owner;		/* host + 1; 0: never touched */
 	u8 txn;			/* message type of the running transaction, 0: idle */
 	u8 txn_host;		/* its requester */
@@ -229,7 +231,7 @@ struct dsm_range {
 	X(HOME_QUEUED)		/* requests that found the page busy */		\
 	X(HOME_MIGRATORY)	/* write by the latest, only reader of another's page */ \
 	X(TX_REQ_S) X(TX_REQ_X) X(TX_FWD_S) X(TX_FWD_X) X(TX_INV)	\
-	X(TX_DATA) X(TX_INV_ACK) X(TX_DONE)				\
+	X(TX_DATA) X(TX_INV_ACK) X(TX_DONE) X(TX_HURRY)			\
 	X(TX_PAGE)		/* of TX_DATA, those with a page as payload */
 
 enum dsm_event {
@@ -281,10 +283,10 @@ enum dsm_prot {
  * @protect:	Reduce every mapping of @gfn on this host to @prot and flush all
  *		TLBs that may hold more; when it returns 0 no CPU or device of
  *		this host can use a greater right any more, and the content of
- *		@frame no longer changes.  May sleep.  -EAGAIN: a short-term pin
- *		still uses the frame; mappings may or may not be reduced
- *		already.  The core then refuses new mappings and tries again by
- *		timer.  No other error.
+ *		@frame no longer changes.  May sleep.  -EAGAIN: the mappings are
+ *		reduced, but a short-term pin still uses the frame.  The core
+ *		then grants nothing that @prot forbids and tries again by timer.
+ *		No other error.
  * @alloc_zero:	A zeroed frame with one reference, for @gfn; NULL if none.
  * @put_frame:	Drop the core's reference.  Frames must be zeroed before anyone
  *		else can see them.
@@ -325,11 +327,11 @@ struct dsm_ops {
  * @nr_hosts:	1..DSM_MAX_HOSTS
  * @epoch:	membership epoch
  * @hold_max_ns: how long a granted page is held for its first use; 0: 20 ms.
- *		At most 1 s.
+ *		At most 0.5 s.
  * @hold_limit_ns: no extension by dsm_hold() reaches further than this after
- *		the instruction's start; 0: 2 s.  At most 8 s.
- * @hold_yield_ns: what is left of a hold when an older instruction asks; 0: a
- *		quarter of hold_max
+ *		the page's grant; 0: 25 times hold_max.  Clipped to 1 s.
+ * @hold_yield_ns: what is left of a hold when an older instruction asks; 0: an
+ *		eighth of hold_max
  * @retry_ns:	pause before protect() is tried again; 0: 200 us.  Doubles up to
  *		64 times that while it stays busy.
  */
@@ -438,16 +440,21 @@ int dsm_timer(struct dsm *d, u64 gfn, u64 now_ns);
 
 /**
  * dsm_hold() - change how long a granted page stays
+ * @since_ns:	start of the caller's instruction, as given to dsm_access()
  * @until_ns:	new end.  The vCPU has entered the guest: now + minimum run time
  *		(100-200 us).  The same instruction missed another page: now +
  *		hold_max for each page it has already got.  The access is over
  *		(a copy made under the page lock): @now_ns.
  *
  * A page granted after a wait is held from then for hold_max; a remote request
- * for it waits for the end of the hold.  Ignored for a page that is not here or
- * was never held; clipped to hold_limit.  Page lock held; does not sleep.
+ * for it waits for the end of the hold.  Only the oldest instruction the page
+ * was granted for may shorten the hold: a younger one of this host, done with
+ * the page, is ignored.  So is any call for a page that is not here or was never
+ * held.  No hold reaches beyond hold_limit after the grant.
+ *
+ * Page lock held; does not sleep.
  */
-void dsm_hold(struct dsm *d, u64 gfn, u64 until_ns, u64 now_ns);
+void dsm_hold(struct dsm *d, u64 gfn, u64 since_ns, u64 until_ns, u64 now_ns);
 
 /* The hold times in use (ns), defaults filled in. */
 u64 dsm_hold_max_ns(const struct dsm *d);
@@ -471,7 +478,7 @@ void dsm_teardown(struct dsm *d);
  * struct dsm_page_info - snapshot of one page at this host
  * @state:	enum dsm_state
  * @frame:	the frame, NULL when Invalid
- * @version:	low 16 bits of the data version of the copy
+ * @version:	low 8 bits of the data version of the copy
  * @pending:	DSM_MSG_REQ_S/REQ_X when a request of ours is running, else 0
  * @deferred:	FWD/INV type waiting for a hold or a pin, else 0
  * @revoking:	the deferred message is being performed; no new mappings
@@ -481,12 +488,12 @@ void dsm_teardown(struct dsm *d);
  * @nr_waiting:	requests queued behind it
  * @owner:	DSM_NO_HOST when never touched
  * @sharers:	hosts with Shared copies
- * @home_version: full data version
+ * @home_version: data version in the directory
  */
 struct dsm_page_info {
 	u8 state;
 	void *frame;
-	u16 version;
+	u8 version;
 	u8 pending;
 	u8 deferred;
 	bool revoking;
@@ -496,7 +503,7 @@ struct dsm_page_info {
 	u8 nr_waiting;
 	u8 owner;
 	u64 sharers;
-	u32 home_version;
+	u16 home_version;
 };
 
 /* Page lock held.  Returns 0 or -ENOENT. */

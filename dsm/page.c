@@ -6,23 +6,13 @@
  */
 #include "core.h"
 
-#define SINCE_MASK	((1U << 26) - 1)
-/* now_ns may be a little older than the page's last change: time read before the lock. */
-#define CLOCK_SLACK	16384U
+#define GRANT_MASK	((1U << 24) - 1)
+/* now_ns may be a little older than the grant: time read before the lock.  1 s. */
+#define CLOCK_SLACK	8192U
 
 static u32 ticks_up(u64 ns)
 {
 	return (u32)((ns + DSM_TICK_NS - 1) >> DSM_TICK_SHIFT);
-}
-
-/* Ticks from @since to @now, 0 if @since is not earlier, saturating as ages do. */
-static u32 age_of(u32 since, u64 now_ns)
-{
-	s32 age = (s32)(dsm_tick(now_ns) - since);
-
-	if (age < 0)
-		return 0;
-	return age > (s32)DSM_AGE_TICKS ? DSM_AGE_TICKS : (u32)age;
 }
 
 static void set_state(struct dsm *d, struct dsm_ref *r, enum dsm_state state)
@@ -44,12 +34,12 @@ static void wake(struct dsm *d, struct dsm_ref *r)
 
 /* ------------------------------------------------------------------ hold */
 
-/* Ticks since the held instruction's start. */
+/* Ticks since the grant. */
 static u32 hold_run(const struct dsm_page *p, u64 now_ns)
 {
-	u32 run = (dsm_tick(now_ns) - (u32)p->since) & SINCE_MASK;
+	u32 run = (dsm_tick(now_ns) - (u32)p->grant) & GRANT_MASK;
 
-	return run > SINCE_MASK - CLOCK_SLACK ? 0 : run;
+	return run > GRANT_MASK - CLOCK_SLACK ? 0 : run;
 }
 
 /* End of the page's hold; @now_ns or earlier when it is not held. */
@@ -64,20 +54,39 @@ static u64 hold_end(const struct dsm_page *p, u64 now_ns)
 
 static void hold_start(struct dsm *d, struct dsm_page *p, u32 since, bool write, u64 now_ns)
 {
-	u32 age = age_of(since, now_ns);
-
-	p->since = (dsm_tick(now_ns) - age) & SINCE_MASK;
-	p->hold = dsm_bug(NO_HOLD) ? 0 : age + ticks_up(d->cfg.hold_max_ns) + 1;
+	p->grant = dsm_tick(now_ns) & GRANT_MASK;
+	p->age = dsm_age(since, now_ns);
+	p->hold = dsm_bug(NO_HOLD) ? 0 : ticks_up(d->cfg.hold_max_ns) + 1;
 	p->hold_write = write;
 }
 
-void dsm_hold(struct dsm *d, u64 gfn, u64 until_ns, u64 now_ns)
+/* How long the instruction that the page is held for has been trying by now. */
+static u32 hold_age(const struct dsm_page *p, u64 now_ns)
+{
+	u32 age = p->age + hold_run(p, now_ns);
+
+	return age > DSM_AGE_TICKS ? DSM_AGE_TICKS : age;
+}
+
+/* Does the instruction behind @msg go before the one the page is held for? */
+static bool asker_goes_first(const struct dsm *d, const struct dsm_page *p,
+			     const struct dsm_msg *msg, u64 now_ns)
+{
+	u32 theirs = msg->age;
+
+	if (theirs > DSM_AGE_TICKS)
+		theirs = DSM_AGE_TICKS;
+	return !dsm_bug(NO_AGE) &&
+	       dsm_outranks(theirs, msg->requester, hold_age(p, now_ns), dsm_self(d));
+}
+
+void dsm_hold(struct dsm *d, u64 gfn, u64 since_ns, u64 until_ns, u64 now_ns)
 {
 	u32 limit = ticks_up(d->cfg.hold_limit_ns);
 	struct dsm_page *p;
 	struct dsm_rec *rec;
 	struct dsm_ref r;
-	u64 due;
+	u64 hold, due;
 
 	if (!dsm_lookup(d, gfn, &r))
 		return;
@@ -85,12 +94,15 @@ void dsm_hold(struct dsm *d, u64 gfn, u64 until_ns, u64 now_ns)
 	if (p->state == DSM_INVALID || !p->hold)
 		return;
 
+	/* Another of this host's instructions, an older one, still needs it. */
+	if (until_ns < hold_end(p, now_ns) &&
+	    dsm_age(dsm_tick(since_ns), now_ns) < hold_age(p, now_ns))
+		return;
 	if (until_ns <= now_ns) {
 		p->hold = 0;
 	} else {
-		u64 hold = hold_run(p, now_ns) + ((until_ns - now_ns + DSM_TICK_NS - 1) >>
-						  DSM_TICK_SHIFT) + 1;
-
+		hold = hold_run(p, now_ns) + 1 +
+		       ((until_ns - now_ns + DSM_TICK_NS - 1) >> DSM_TICK_SHIFT);
 		if (limit < p->hold)
 			limit = p->hold;
 		if (limit > DSM_HOLD_TICKS)
@@ -234,7 +246,7 @@ int dsm_page_revoke(struct dsm *d, struct dsm_ref *r, u32 from,
 	struct dsm_page *p = r->page;
 	struct dsm_rec *rec = dsm_rec(p);
 	bool is_home = from == dsm_self(d);
-	u64 end, run, yield_ns = ~0ULL;
+	u64 end, yield_ns = ~0ULL;
 
 	if (rec && (rec->deferred.type || rec->answered || rec->acks_from))
 		return -EPROTO;
@@ -243,19 +255,19 @@ int dsm_page_revoke(struct dsm *d, struct dsm_ref *r, u32 from,
 	switch (msg->type) {
 	case DSM_MSG_FWD_S:
 		if (p->state == DSM_INVALID || (p->state == DSM_SHARED && !is_home) ||
-		    p->version != (u16)msg->version)
+		    p->version != (u8)msg->version)
 			return -EPROTO;
 		break;
 	case DSM_MSG_FWD_X:
 		if (p->state == DSM_INVALID ||
 		    (p->state == DSM_SHARED && !(is_home && (msg->flags & DSM_F_SAME))) ||
 		    (p->state == DSM_EXCLUSIVE && (msg->flags & DSM_F_SAME)) ||
-		    p->version != (u16)(msg->version - 1))
+		    p->version != (u8)(msg->version - 1))
 			return -EPROTO;
 		break;
 	default:
 		if ((p->state != DSM_SHARED && p->state != DSM_OWNED) ||
-		    p->version != (u16)(msg->version - 1))
+		    p->version != (u8)(msg->version - 1))
 			return -EPROTO;
 		break;
 	}
@@ -272,10 +284,7 @@ int dsm_page_revoke(struct dsm *d, struct dsm_ref *r, u32 from,
 	if (end <= now_ns)
 		return revoke(d, r, msg, now_ns);
 
-	/* Between instructions that want each other's pages the older wins. */
-	run = hold_run(p, now_ns);
-	if (!dsm_bug(NO_AGE) &&
-	    (msg->age > run || (msg->age == run && msg->requester < dsm_self(d)))) {
+	if (asker_goes_first(d, p, msg, now_ns)) {
 		yield_ns = now_ns + d->cfg.hold_yield_ns;
 		if (end > yield_ns)
 			end = yield_ns;
@@ -289,6 +298,26 @@ int dsm_page_revoke(struct dsm *d, struct dsm_ref *r, u32 from,
 	rec->yield_ns = yield_ns;
 	defer(d, r, rec, msg, end);
 	return 0;
+}
+
+/*
+ * An older instruction waits at home behind the transaction whose message is
+ * deferred here: yield as if it had asked itself.  Too late is no error.
+ */
+void dsm_page_hurry(struct dsm *d, struct dsm_ref *r, const struct dsm_msg *msg, u64 now_ns)
+{
+	struct dsm_rec *rec = dsm_rec(r->page);
+	u64 yield_ns = now_ns + d->cfg.hold_yield_ns;
+
+	if (!rec || !rec->deferred.type || rec->revoking || rec->yield_ns <= yield_ns ||
+	    !asker_goes_first(d, r->page, msg, now_ns))
+		return;
+	dsm_count(d, DSM_EV_HOLD_YIELD);
+	rec->yield_ns = yield_ns;
+	if (yield_ns >= rec->due_ns)
+		return;
+	rec->due_ns = yield_ns;
+	d->cfg.ops->set_timer(d->cfg.ctx, r->gfn, rec, yield_ns);
 }
 
 int dsm_timer(struct dsm *d, u64 gfn, u64 now_ns)
@@ -361,7 +390,7 @@ static int complete(struct dsm *d, struct dsm_ref *r, u64 now_ns)
 			if (rec->data)
 				dsm_set_frame(p, rec->data);
 			rec->data = NULL;
-			p->version = (u16)rec->version;
+			p->version = (u8)rec->version;
 			p->state = DSM_EXCLUSIVE;
 			wake(d, r);
 		}
@@ -380,7 +409,7 @@ static int complete(struct dsm *d, struct dsm_ref *r, u64 now_ns)
 		dsm_set_frame(p, rec->data);
 		rec->data = NULL;
 	}
-	p->version = (u16)rec->version;
+	p->version = (u8)rec->version;
 	set_state(d, r, rec->data_flags & DSM_F_EXCL ? DSM_EXCLUSIVE : DSM_SHARED);
 	hold_start(d, p, rec->since, rec->req == DSM_MSG_REQ_X, now_ns);
 
@@ -418,7 +447,7 @@ int dsm_page_data(struct dsm *d, struct dsm_ref *r, u32 from,
 		return -EPROTO;
 
 	if (msg->flags & DSM_F_SAME) {
-		if (p->state == DSM_INVALID || (u16)msg->version != (u16)(p->version + 1))
+		if (p->state == DSM_INVALID || (u8)msg->version != (u8)(p->version + 1))
 			return -EPROTO;
 	} else if (p->state != DSM_INVALID) {
 		return -EPROTO;
@@ -474,7 +503,7 @@ static int request(struct dsm *d, struct dsm_ref *r, bool write, u32 since, u64 
 	struct dsm_msg msg = {
 		.type = write ? DSM_MSG_REQ_X : DSM_MSG_REQ_S,
 		.requester = (u8)dsm_self(d),
-		.age = (u16)age_of(since, now_ns),
+		.age = (u16)dsm_age(since, now_ns),
 	};
 
 	if (!rec)

@@ -92,6 +92,7 @@ bool dsm_msg_well_formed(const struct dsm_msg *msg)
 	case DSM_MSG_REQ_S:
 	case DSM_MSG_FWD_S:
 	case DSM_MSG_INV:
+	case DSM_MSG_HURRY:
 		if (msg->flags || msg->acks)
 			return false;
 		break;
@@ -147,6 +148,7 @@ const char *dsm_msg_name(u8 type)
 		[DSM_MSG_DATA]		= "DATA",
 		[DSM_MSG_INV_ACK]	= "INV_ACK",
 		[DSM_MSG_DONE]		= "DONE",
+		[DSM_MSG_HURRY]		= "HURRY",
 	};
 
 	return type < DSM_MSG_NR && names[type] ? names[type] : "?";

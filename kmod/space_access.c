@@ -92,12 +92,12 @@ static int waiter_wait(struct cvmm_space *space, struct waiter *w, unsigned int 
 
 /* -------------------------------------------------------------- holds */
 
-static void hold_page(struct cvmm_space *space, u64 gfn, u64 for_ns)
+static void hold_page(struct cvmm_space *space, u64 gfn, u64 since_ns, u64 for_ns)
 {
 	u64 now = ktime_get_ns();
 
 	cvmm_page_lock(space, gfn);
-	dsm_hold(&space->dsm, gfn, now + for_ns, now);
+	dsm_hold(&space->dsm, gfn, since_ns, now + for_ns, now);
 	cvmm_page_unlock(space, gfn);
 }
 
@@ -107,7 +107,7 @@ static void holds_extend(struct cvmm_space *space, const struct cvmm_space_holds
 	u32 i;
 
 	for (i = 0; i < h->nr; i++) {
-		hold_page(space, h->gfn[i], dsm_hold_max_ns(&space->dsm));
+		hold_page(space, h->gfn[i], h->first_ns, dsm_hold_max_ns(&space->dsm));
 		cvmm_count(&space->stats, CVMM_SC_HOLD_EXTEND);
 	}
 }
@@ -152,7 +152,7 @@ void cvmm_space_entered(struct cvmm_space *space, struct cvmm_space_holds *h)
 	if (!h->nr || h->entered_ns)
 		return;
 	for (i = 0; i < h->nr; i++)
-		hold_page(space, h->gfn[i], CVMM_MIN_RUN_NS);
+		hold_page(space, h->gfn[i], h->first_ns, CVMM_MIN_RUN_NS);
 	h->entered_ns = ktime_get_ns();
 }
 
@@ -259,7 +259,7 @@ static void access_end(struct cvmm_space *space, struct cvmm_acquire *a)
 
 	if (a->waited) {
 		now = ktime_get_ns();
-		dsm_hold(&space->dsm, a->gfn, now, now);
+		dsm_hold(&space->dsm, a->gfn, a->since_ns, now, now);
 	}
 	cvmm_page_unlock(space, a->gfn);
 	if (a->waited)

@@ -26,7 +26,7 @@ static vm_fault_t fault_finish(struct cvmm_space *space, struct vm_fault *vmf,
 	lock_page(page);
 	get_page(page);
 	/* The access itself comes next; then others may have the page. */
-	dsm_hold(&space->dsm, a->gfn, now + CVMM_MIN_RUN_NS, now);
+	dsm_hold(&space->dsm, a->gfn, a->since_ns, now + CVMM_MIN_RUN_NS, now);
 	cvmm_page_unlock(space, a->gfn);
 	if (a->waited)
 		cvmm_frame_pool_trim(space);

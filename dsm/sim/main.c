@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * dsm-sim: run the simulator on one seed or many, inject faults, or prove that
+ * the oracle finds the deliberate bugs.
+ */
+#include <getopt.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "../core.h"
+#include "sim.h"
+
+#ifdef DSM_TEST_BUGS
+static const char *const bug_names[DSM_BUG_NR] = {
+	"none",
+#define X(name) #name,
+	DSM_BUGS(X)
+#undef X
+};
+#endif
+
+static void usage(FILE *f)
+{
+	fprintf(f,
+"Usage: dsm-sim [options]\n"
+"  --seed N           first seed (default 1)\n"
+"  --runs N           how many seeds (default 1)\n"
+"  --seconds N        run for N seconds instead\n"
+"  --trace            print every step\n"
+"  --stats            print counters of each run\n"
+"  --inject           also inject faults (allocation, link drop), by seed\n"
+"  --sweep-alloc      fail allocation 1, 2, ... of the seed's run, once each\n"
+"  --bug NAME         switch a deliberate bug on\n"
+"  --prove-oracle     each deliberate bug must be found\n"
+"Overrides of what the seed chooses:\n"
+"  --hosts --gfns --vcpus --copiers --pages --ops --write-pct --same-set\n"
+"  --delay-min --delay-max --per-gfn-order --pin --quit --hold-max --hold-min\n"
+"  --fail-permille --fail-nth --drop-at    (times in ns, chances in permille)\n");
+}
+
+enum {
+	O_SEED = 256, O_RUNS, O_SECONDS, O_TRACE, O_STATS, O_INJECT, O_SWEEP, O_BUG, O_PROVE, O_HELP,
+	O_HOSTS, O_GFNS, O_VCPUS, O_COPIERS, O_PAGES, O_OPS, O_WRITE, O_SAME, O_DMIN, O_DMAX,
+	O_ORDER, O_PIN, O_QUIT, O_HMAX, O_HMIN, O_FAILP, O_FAILN, O_DROP, O_NR
+};
+
+static const struct option options[] = {
+	{ "seed", 1, NULL, O_SEED }, { "runs", 1, NULL, O_RUNS },
+	{ "seconds", 1, NULL, O_SECONDS }, { "trace", 0, NULL, O_TRACE },
+	{ "stats", 0, NULL, O_STATS }, { "inject", 0, NULL, O_INJECT },
+	{ "sweep-alloc", 0, NULL, O_SWEEP }, { "bug", 1, NULL, O_BUG },
+	{ "prove-oracle", 0, NULL, O_PROVE }, { "help", 0, NULL, O_HELP },
+	{ "hosts", 1, NULL, O_HOSTS }, { "gfns", 1, NULL, O_GFNS },
+	{ "vcpus", 1, NULL, O_VCPUS }, { "copiers", 1, NULL, O_COPIERS },
+	{ "pages", 1, NULL, O_PAGES }, { "ops", 1, NULL, O_OPS },
+	{ "write-pct", 1, NULL, O_WRITE }, { "same-set", 1, NULL, O_SAME },
+	{ "delay-min", 1, NULL, O_DMIN }, { "delay-max", 1, NULL, O_DMAX },
+	{ "per-gfn-order", 1, NULL, O_ORDER }, { "pin", 1, NULL, O_PIN },
+	{ "quit", 1, NULL, O_QUIT }, { "hold-max", 1, NULL, O_HMAX },
+	{ "hold-min", 1, NULL, O_HMIN }, { "fail-permille", 1, NULL, O_FAILP },
+	{ "fail-nth", 1, NULL, O_FAILN }, { "drop-at", 1, NULL, O_DROP },
+	{ NULL, 0, NULL, 0 }
+};
+
+/* Values given on the command line, by option; they override the seed's choice. */
+static u64 given[O_NR];
+static bool is_given[O_NR];
+static bool trace, stats, inject;
+
+static void override(struct sim_params *p)
+{
+#define SET(opt, field) do {						\
+		if (is_given[opt])					\
+			p->field = (__typeof__(p->field))given[opt];	\
+	} while (0)
+	SET(O_HOSTS, hosts);
+	SET(O_GFNS, gfns);
+	SET(O_VCPUS, vcpus);
+	SET(O_COPIERS, copiers);
+	SET(O_PAGES, pages);
+	SET(O_OPS, ops);
+	SET(O_WRITE, write_pct);
+	SET(O_SAME, same_set);
+	SET(O_DMIN, delay_min_ns);
+	SET(O_DMAX, delay_max_ns);
+	SET(O_ORDER, per_gfn_order);
+	SET(O_PIN, pin_permille);
+	SET(O_QUIT, quit_permille);
+	SET(O_HMAX, hold_max_ns);
+	SET(O_HMIN, hold_min_ns);
+	SET(O_FAILP, fail_permille);
+	SET(O_FAILN, fail_nth);
+	SET(O_DROP, drop_at_ns);
+#undef SET
+	p->trace = trace;
+}
+
+static bool params_ok(const struct sim_params *p)
+{
+	return p->hosts >= 1 && p->hosts <= DSM_MAX_HOSTS && p->gfns >= 1 && p->vcpus + p->copiers >= 1 &&
+	       p->pages >= 1 && p->pages <= SIM_MAX_PAGES && p->ops >= 1 &&
+	       p->delay_max_ns >= p->delay_min_ns && p->hold_max_ns <= 1000000000ULL;
+}
+
+/* Faults beyond what the seed itself chooses: one run in three each. */
+static void add_faults(struct sim_params *p)
+{
+	switch (p->seed % 3) {
+	case 0:
+		p->fail_permille = 1 + (u32)(p->seed / 3 % 20);
+		break;
+	case 1:
+		p->drop_at_ns = 1 + p->seed * 7919 % 50000000;
+		break;
+	}
+}
+
+static void print_stats(const struct sim_params *p, const struct sim_result *r)
+{
+	unsigned int i;
+
+	printf("seed %llu: hosts %u gfns %u vcpus %u pages %u: %llu ops, %llu messages, %llu us; wait max %llu us (bound %llu), mean %llu us, tries max %llu%s\n",
+	       p->seed, p->hosts, p->gfns, p->vcpus, p->pages, r->ops_done, r->messages,
+	       r->end_ns / 1000, r->max_wait_ns / 1000, r->wait_bound_ns / 1000,
+	       r->ops_done ? r->sum_wait_ns / r->ops_done / 1000 : 0, r->max_chain,
+	       r->ended_early ? ", ended early" : "");
+	for (i = 0; i < DSM_EV_NR; i++)
+		if (r->events[i])
+			printf("  %-20s %llu\n", dsm_event_name(i), r->events[i]);
+}
+
+static bool run_one(const struct sim_params *p, struct sim_result *res)
+{
+	bool ok = sim_run(p, res);
+
+	if (stats)
+		print_stats(p, res);
+	if (!ok) {
+		printf("FAIL: %s\nreproduce: ", res->why);
+		sim_print_repro(stdout, p);
+	}
+	return ok;
+}
+
+/* Fail the Nth allocation, N = 1, 2, ..., until a run makes fewer than N. */
+static bool sweep_alloc(u64 seed)
+{
+	struct sim_params p;
+	struct sim_result res;
+	u64 n;
+
+	for (n = 1; ; n++) {
+		sim_params_random(&p, seed);
+		override(&p);
+		p.fail_nth = n;
+		if (!run_one(&p, &res))
+			return false;
+		if (res.allocs < n)
+			break;
+	}
+	printf("sweep of seed %llu: %llu allocations failed in turn\n", seed, n - 1);
+	return true;
+}
+
+#ifdef DSM_TEST_BUGS
+static bool prove_oracle(void)
+{
+	unsigned int bug;
+	bool all = true;
+
+	for (bug = DSM_BUG_NONE + 1; bug < DSM_BUG_NR; bug++) {
+		struct sim_params p;
+		struct sim_result res;
+		u64 seed;
+
+		dsm_test_bug = bug;
+		for (seed = 1; seed <= 300; seed++) {
+			sim_params_random(&p, seed);
+			if (bug == DSM_BUG_NO_HOLD || bug == DSM_BUG_NO_AGE) {
+				/* Liveness: hosts that need the same pages, slowly. */
+				p.hosts = 4;
+				p.vcpus = 1;
+				p.copiers = 0;
+				p.gfns = 4;
+				p.pages = 4;
+				p.same_set = 1;
+				p.write_pct = 100;
+				p.ops = 100;
+				p.pin_permille = 0;
+				p.quit_permille = 0;
+				p.delay_max_ns = 1000000;
+				p.hold_max_ns = 20000000;
+			}
+			if (bug == DSM_BUG_REVOKE_MAPS) {
+				/* Also liveness: I/O that never lets the page rest. */
+				p.hosts = 2;
+				p.vcpus = 2;
+				p.copiers = 0;
+				p.gfns = 1;
+				p.ops = 30000;
+				p.pin_permille = 300;
+				p.quit_permille = 0;
+			}
+			if (!sim_run(&p, &res))
+				break;
+		}
+		if (seed <= 300) {
+			printf("bug %-16s found by seed %llu: %s\n", bug_names[bug], seed, res.why);
+		} else {
+			printf("FAIL: bug %s is not found\n", bug_names[bug]);
+			all = false;
+		}
+	}
+	dsm_test_bug = DSM_BUG_NONE;
+	return all;
+}
+
+static bool set_bug(const char *name)
+{
+	unsigned int i;
+
+	for (i = 0; i < DSM_BUG_NR; i++) {
+		if (!strcmp(name, bug_names[i])) {
+			dsm_test_bug = i;
+			return true;
+		}
+	}
+	return false;
+}
+#endif
+
+int main(int argc, char **argv)
+{
+	u64 seed = 1, runs = 1, seconds = 0, i, max_wait = 0, ops = 0, messages = 0, early = 0;
+	bool sweep = false, prove = false;
+	struct sim_params p;
+	struct sim_result res;
+	time_t end;
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (opt) {
+		case O_SEED:
+			seed = strtoull(optarg, NULL, 0);
+			break;
+		case O_RUNS:
+			runs = strtoull(optarg, NULL, 0);
+			break;
+		case O_SECONDS:
+			seconds = strtoull(optarg, NULL, 0);
+			break;
+		case O_TRACE:
+			trace = true;
+			break;
+		case O_STATS:
+			stats = true;
+			break;
+		case O_INJECT:
+			inject = true;
+			break;
+		case O_SWEEP:
+			sweep = true;
+			break;
+		case O_PROVE:
+			prove = true;
+			break;
+		case O_BUG:
+#ifdef DSM_TEST_BUGS
+			if (set_bug(optarg))
+				break;
+#endif
+			fprintf(stderr, "dsm-sim: no bug %s in this build\n", optarg);
+			return 2;
+		case O_HELP:
+			usage(stdout);
+			return 0;
+		default:
+			if (opt < O_HOSTS) {
+				usage(stderr);
+				return 2;
+			}
+			given[opt] = strtoull(optarg, NULL, 0);
+			is_given[opt] = true;
+		}
+	}
+
+	if (prove) {
+#ifdef DSM_TEST_BUGS
+		return prove_oracle() ? 0 : 1;
+#else
+		fprintf(stderr, "dsm-sim: built without deliberate bugs\n");
+		return 2;
+#endif
+	}
+	if (sweep)
+		return sweep_alloc(seed) ? 0 : 1;
+
+	end = time(NULL) + (time_t)seconds;
+	for (i = 0; seconds ? time(NULL) < end : i < runs; i++) {
+		sim_params_random(&p, seed + i);
+		if (inject)
+			add_faults(&p);
+		override(&p);
+		if (!params_ok(&p)) {
+			fprintf(stderr, "dsm-sim: parameters out of range\n");
+			return 2;
+		}
+		if (!run_one(&p, &res))
+			return 1;
+		ops += res.ops_done;
+		messages += res.messages;
+		early += res.ended_early;
+		if (res.max_wait_ns > max_wait)
+			max_wait = res.max_wait_ns;
+	}
+	printf("%llu runs clean (seeds %llu..%llu): %llu instructions, %llu messages, longest wait %llu us, %llu ended early by injected faults\n",
+	       i, seed, seed + i - 1, ops, messages, max_wait / 1000, early);
+	return 0;
+}

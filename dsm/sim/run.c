@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * One simulated run: the event loop, the checks after every step and at the
+ * end, and the derivation of parameters from a seed.
+ */
+#include <stdlib.h>
+
+#include "internal.h"
+
+void sim_params_random(struct sim_params *p, u64 seed)
+{
+	struct sim s = { .rng = seed * 0x2545f4914f6cdd1dULL + 1 };
+
+	memset(p, 0, sizeof(*p));
+	p->seed = seed;
+	p->hosts = 2 + (u32)sim_rand(&s, 3);
+	if (sim_chance(&s, 200))
+		p->hosts = 2 + (u32)sim_rand(&s, 15);
+	if (sim_chance(&s, 20))
+		p->hosts = 64;
+	p->gfns = 1 + (u32)sim_rand(&s, sim_chance(&s, 300) ? 40 : 8);
+	p->vcpus = 1 + (u32)sim_rand(&s, p->hosts > 16 ? 1 : 3);
+	p->copiers = sim_chance(&s, 300);
+	p->pages = 1 + (u32)sim_rand(&s, 4);
+	p->ops = p->hosts > 16 ? 20 : 60 + (u32)sim_rand(&s, 200);
+	p->write_pct = (u32)sim_rand(&s, 101);
+	p->same_set = sim_chance(&s, 100);
+	p->delay_min_ns = 2000;
+	p->delay_max_ns = 2000 + sim_rand(&s, sim_chance(&s, 300) ? 2000000 : 50000);
+	p->per_gfn_order = sim_chance(&s, 500);
+	p->pin_permille = sim_chance(&s, 300) ? (u32)sim_rand(&s, 200) : 0;
+	p->quit_permille = sim_chance(&s, 300) ? (u32)sim_rand(&s, 50) : 0;
+	p->hold_max_ns = sim_chance(&s, 200) ? 1 + sim_rand(&s, 100000000) : 0;
+	/* A hold must outlast the collection of an instruction's pages. */
+	if (p->hold_max_ns && p->hold_max_ns < 10 * p->delay_max_ns + 5000000)
+		p->hold_max_ns = 10 * p->delay_max_ns + 5000000;
+	p->hold_min_ns = 100000 + sim_rand(&s, 100000);
+}
+
+void sim_print_repro(FILE *f, const struct sim_params *p)
+{
+	fprintf(f, "dsm-sim --seed %llu --hosts %u --gfns %u --vcpus %u --copiers %u --pages %u "
+		"--ops %u --write-pct %u --same-set %u --delay-min %llu --delay-max %llu "
+		"--per-gfn-order %u --pin %u --quit %u --hold-max %llu --hold-min %llu "
+		"--fail-permille %u --fail-nth %llu --drop-at %llu\n",
+		p->seed, p->hosts, p->gfns, p->vcpus, p->copiers, p->pages, p->ops, p->write_pct,
+		p->same_set, p->delay_min_ns, p->delay_max_ns, p->per_gfn_order, p->pin_permille,
+		p->quit_permille, p->hold_max_ns, p->hold_min_ns, p->fail_permille, p->fail_nth,
+		p->drop_at_ns);
+}
+
+static void check_page(struct sim *s, u64 gfn)
+{
+	const char *what = dsm_check_global(s->dsms, s->p.hosts, gfn);
+	u32 h, readers = 0, writers = 0;
+
+	if (what)
+		sim_violation(s, "gfn %llu: %s", gfn, what);
+	for (h = 0; h < s->p.hosts; h++) {
+		const struct sim_map *m = &s->hosts[h].maps[gfn];
+
+		if (m->frame && m->writable)
+			writers++;
+		else if (m->frame)
+			readers++;
+	}
+	if (writers > 1 || (writers && readers))
+		sim_violation(s, "gfn %llu: mapped by %u writers and %u readers", gfn, writers,
+			      readers);
+}
+
+static void check_after(struct sim *s, const struct sim_event *ev)
+{
+	struct dsm_msg msg;
+	u32 i;
+
+	/* A failed space stops in the middle of things. */
+	if (s->failed)
+		return;
+	switch (ev->kind) {
+	case EV_MSG:
+		dsm_wire_decode(ev->wire, sizeof(ev->wire), &msg);
+		check_page(s, msg.gfn);
+		break;
+	case EV_TIMER:
+		check_page(s, ev->gfn);
+		break;
+	case EV_VCPU:
+		for (i = 0; i < s->vcpus[ev->vcpu].nr; i++)
+			check_page(s, s->vcpus[ev->vcpu].need[i].gfn);
+		break;
+	case EV_DROP:
+		break;
+	}
+}
+
+/* All is quiet: everybody served, every directory idle and right, no page lost. */
+static void check_end(struct sim *s)
+{
+	struct dsm_page_info info;
+	u32 i, w;
+	u64 gfn;
+
+	for (i = 0; i < s->nr_vcpus; i++)
+		if (s->vcpus[i].state != VCPU_DONE)
+			sim_violation(s, "host %u: a vCPU waits for gfn %llu for ever",
+				      s->vcpus[i].host, s->vcpus[i].gfn);
+	for (gfn = 0; gfn < s->p.gfns; gfn++) {
+		u32 home = dsm_home_of(s->dsms[0], gfn);
+
+		check_page(s, gfn);
+		if (dsm_page_state(s->dsms[home], gfn, &info))
+			return;
+		if (info.txn)
+			sim_violation(s, "gfn %llu: a transaction never ended", gfn);
+		if (info.owner == DSM_NO_HOST)
+			continue;
+		if (dsm_page_state(s->dsms[info.owner], gfn, &info) || !info.frame) {
+			sim_violation(s, "gfn %llu: the page is lost", gfn);
+			continue;
+		}
+		for (w = 0; w < SIM_WORDS; w++)
+			if (((struct sim_frame *)info.frame)->words[w] !=
+			    s->truth[gfn * SIM_WORDS + w])
+				sim_violation(s, "gfn %llu: the owner has old content", gfn);
+	}
+	if (s->live_recs)
+		sim_violation(s, "%llu records in a quiet space", s->live_recs);
+}
+
+static void step(struct sim *s, struct sim_event *ev)
+{
+	int err;
+
+	switch (ev->kind) {
+	case EV_MSG:
+		sim_deliver(s, ev);
+		break;
+	case EV_TIMER:
+		if (s->hosts[ev->host].timer[ev->gfn] != ev->when && sim_chance(s, 500))
+			break;		/* replaced; half of them fire all the same */
+		err = dsm_timer(&s->hosts[ev->host].dsm, ev->gfn, s->now);
+		if (err)
+			sim_space_error(s, ev->host, err, "timer");
+		break;
+	case EV_VCPU:
+		if (s->vcpus[ev->vcpu].wakeup == ev->seq)
+			sim_vcpu_step(s, ev->vcpu);
+		break;
+	case EV_DROP:
+		s->dropped = true;
+		sim_space_error(s, ev->host, -EIO, "link");
+		break;
+	}
+}
+
+/* In a failed space every access must end, with an error or from what is here. */
+static void drain_failed(struct sim *s)
+{
+	struct dsm_grant grant;
+	u32 i;
+
+	for (i = 0; i < s->nr_vcpus; i++) {
+		struct sim_vcpu *v = &s->vcpus[i];
+		int ret;
+
+		if (v->state != VCPU_WAIT && v->state != VCPU_FAULT)
+			continue;
+		ret = dsm_access(&s->hosts[v->host].dsm, v->gfn, v->write, s->now, s->now, &grant);
+		if (ret != -EIO && ret != DSM_GRANTED)
+			sim_violation(s, "host %u: access in a failed space says %d", v->host, ret);
+	}
+}
+
+bool sim_run(const struct sim_params *p, struct sim_result *res)
+{
+	struct sim s = { .p = *p, .res = res, .rng = p->seed ^ 0x5eed5eed5eed5eedULL, .now = 1000000000 };
+	struct sim_event ev;
+
+	memset(res, 0, sizeof(*res));
+	if (sim_setup(&s)) {
+		u64 limit_ns = s.now + (u64)p->ops * (sim_wait_bound(&s) + 2000000);
+
+		res->wait_bound_ns = sim_wait_bound(&s);
+		sim_vcpu_init(&s);
+		if (p->drop_at_ns) {
+			struct sim_event *drop = sim_event_new(&s, s.now + p->drop_at_ns);
+
+			drop->kind = EV_DROP;
+			sim_event_push(&s);
+		}
+		while (!s.violated && !s.failed && sim_event_pop(&s, &ev)) {
+			s.now = ev.when;
+			step(&s, &ev);
+			check_after(&s, &ev);
+			res->steps++;
+			if (s.now > limit_ns)
+				sim_violation(&s, "no progress: the run does not end");
+		}
+		if (s.failed && !s.violated)
+			drain_failed(&s);
+		else if (!s.violated)
+			check_end(&s);
+	}
+	res->ended_early = s.failed;
+	res->end_ns = s.now - 1000000000;
+	sim_finish(&s);
+	return !s.violated;
+}

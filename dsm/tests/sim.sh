@@ -1,0 +1,30 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The simulator and the fuzzers, for a bounded time (some 20 s on one slow core),
+# as a TAP test.  A failing simulation prints the command that repeats it.
+build=$(dirname "$0")/../..
+n=0
+bad=0
+
+t() {
+	name=$1
+	shift
+	n=$((n + 1))
+	if out=$("$build/$@" 2>&1); then
+		echo "ok $n - $name"
+	else
+		bad=1
+		echo "not ok $n - $name"
+	fi
+	printf '%s\n' "$out" | sed 's/^/# /'
+}
+
+echo 1..7
+t "random runs" dsm-sim --runs 500
+t "random runs with failing allocations and dropping links" dsm-sim --runs 500 --seed 100000 --inject
+t "each allocation of a run fails in turn" dsm-sim --sweep-alloc --seed 3 --ops 10
+t "random runs under sanitizers" dsm-sim-san --runs 30 --seed 200000 --inject
+t "the oracle finds each deliberate bug" dsm-sim-bugs --prove-oracle
+t "fuzz the wire decoder" dsm-fuzz-wire 20000
+t "fuzz the core with arbitrary messages" dsm-fuzz-core 20000
+exit $bad

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The guest page-table cache: host-local copies of a guest's page tables, one
+ * set per vCPU, that the processor walks in place of the guest's own.
+ *
+ * Under nested paging AMD processors make walks of guest tables as writes (APM
+ * vol. 2, 15.25.5).  Tables that several hosts use would travel between them at
+ * each TLB miss.  So the VMCB's CR3 leads to copies in guest-physical memory
+ * that the guest cannot name; originals are only read, and stay Shared.
+ *
+ * The copies are a large software TLB.  What x86 allows a TLB it allows them:
+ * to hold any translation whose entries have their accessed bits set, until the
+ * guest flushes it, and to forget any at any time.  Rules that keep this true:
+ *
+ * - A leaf is copied only with A set; one with D clear is copied read-only, so
+ *   that the first write comes here and sets D.  With CR0.WP clear a supervisor
+ *   write would pass, so D is then set at once: the one deviation from hardware.
+ * - An upper entry is copied with its own rights.  When the guest's differs from
+ *   what was copied, everything below is forgotten first: each leaf is always
+ *   under the upper entries it was read with.
+ * - INVLPG forgets one address, a CR3 load all leaves that are not global,
+ *   changes of paging modes everything; each also flushes the hardware's TLB.
+ *
+ * Filling copies a whole table at once: one exit for up to 512 translations.
+ * Forgetting at a CR3 load visits only tables filled since the one before.
+ *
+ * Pure: memory and hardware through callbacks.  One vCPU's thread owns a cache;
+ * no locks.  4-level paging only.
+ */
+#ifndef CVMM_PTCACHE_H
+#define CVMM_PTCACHE_H
+
+#include "../pure.h"
+#include "../walk.h"
+
+/* Tables per vCPU, at most; beyond that all is forgotten. */
+#define PTCACHE_PAGES	512
+#define PTCACHE_ENTRIES	512
+
+/**
+ * struct ptcache_ops - surroundings
+ * @guest:	guest memory, for walks; may sleep
+ * @read_table:	the 512 entries of the guest's table at @gpa (page aligned),
+ *		each read in one access.  May sleep.  0, -ENOENT when there is
+ *		no memory, -errno.
+ * @alloc:	the host page behind copy number @index (< PTCACHE_PAGES),
+ *		called once for each; stays until the owner of the cache frees
+ *		it.  The processor reaches it at base + @index * 4096, writable.
+ *		NULL when out of memory.
+ * @flush:	flush the hardware's translations of this vCPU before it enters
+ *		the guest again
+ */
+struct ptcache_ops {
+	struct walk_ops guest;
+	int (*read_table)(void *arg, u64 gpa, u64 *entries);
+	u64 *(*alloc)(void *arg, unsigned int index);
+	void (*flush)(void *arg);
+};
+
+/* Monotonic counters. */
+struct ptcache_counters {
+	u64 fills;		/* faults answered by copying a table */
+	u64 installed;		/* leaf entries copied by them */
+	u64 injected;		/* faults that are the guest's own */
+	u64 ad_updates;		/* accessed/dirty bits set in the guest's tables */
+	u64 spurious;		/* faults on a translation that was there */
+	u64 cr3_loads;		/* non-global leaves forgotten */
+	u64 invlpgs;		/* one address forgotten */
+	u64 flushes;		/* everything forgotten */
+	u64 exhausted;		/* of these, because the pool was empty */
+	u64 dropped;		/* tables given back to the pool */
+};
+
+/* Private: one table of copies. */
+struct ptcache_page {
+	u64 *table;		/* NULL until it was needed once */
+	u64 source;		/* guest-physical address of the original */
+	u64 link;		/* the guest's entry that led there, without A and D */
+	u16 parent, index;	/* where it is linked: table, entry */
+	u16 used;		/* entries in use */
+	u16 next;		/* free list, or list of tables with non-global leaves */
+	u8 level;		/* 0: free */
+	bool global;		/* has global leaves */
+	bool listed;		/* is on the list of tables with non-global leaves */
+};
+
+struct ptcache {
+	const struct ptcache_ops *ops;
+	void *arg;
+	u64 base;
+	struct ptcache_counters count;
+
+	/* private */
+	u64 last_linear;	/* the last spurious fault */
+	u32 last_error;
+	bool pge;		/* CR4.PGE when leaves were copied */
+	u16 nr_pages;		/* allocated so far */
+	u16 free, nonglobal;	/* list heads */
+	struct ptcache_page pages[PTCACHE_PAGES];
+	u64 buf[PTCACHE_ENTRIES];
+};
+
+#define PTCACHE_RESUME	0	/* enter the guest again */
+#define PTCACHE_INJECT	1	/* the fault is the guest's */
+
+/**
+ * ptcache_init() - an empty cache
+ * @pc:		zeroed memory, the caller's
+ * @base:	guest-physical address of copy 0, page aligned
+ *
+ * Allocates the root.  0 or -ENOMEM.
+ */
+int ptcache_init(struct ptcache *pc, const struct ptcache_ops *ops, void *arg, u64 base);
+
+/* What the VMCB's CR3 must hold: constant for the life of the cache. */
+static inline u64 ptcache_root(const struct ptcache *pc)
+{
+	return pc->base;
+}
+
+/**
+ * ptcache_fault() - an intercepted page fault
+ * @cpu:	the guest's own translation state; @cpu->cr3 is the guest's CR3
+ * @linear:	faulting address
+ * @error:	the hardware's error code
+ * @inject:	out: error code for PTCACHE_INJECT
+ *
+ * May sleep.  PTCACHE_*, or -errno of a callback: enter the guest again later,
+ * it will fault again.
+ */
+int ptcache_fault(struct ptcache *pc, const struct walk_cpu *cpu, u64 linear, u32 error,
+		  u32 *inject);
+
+/* The guest loads CR3, any value: forget what is not global. */
+void ptcache_cr3(struct ptcache *pc);
+
+/* INVLPG of @linear: forget its translation, global or not. */
+void ptcache_invlpg(struct ptcache *pc, u64 linear);
+
+/* A paging mode or an attribute of all translations changed: forget everything. */
+void ptcache_flush(struct ptcache *pc);
+
+#endif /* CVMM_PTCACHE_H */

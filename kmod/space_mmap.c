@@ -25,8 +25,11 @@ static vm_fault_t fault_finish(struct cvmm_space *space, struct vm_fault *vmf,
 
 	lock_page(page);
 	get_page(page);
-	/* The access itself comes next; then others may have the page. */
-	dsm_hold(&space->dsm, a->gfn, a->since_ns, now + CVMM_MIN_RUN_NS, now);
+	/*
+	 * The access itself comes next; then others may have the page.  Since
+	 * when it has been tried is lost when the fault is retried: 0, for ever.
+	 */
+	dsm_hold(&space->dsm, a->gfn, 0, now + CVMM_MIN_RUN_NS, now);
 	cvmm_page_unlock(space, a->gfn);
 	if (a->waited)
 		cvmm_frame_pool_trim(space);

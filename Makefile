@@ -99,7 +99,7 @@ dsm-lib := $(wildcard dsm/*.c)
 kmod-lib :=
 
 FOLDERS := dsm kmod vmmd
-include $(wildcard $(FOLDERS:=/build.mk) $(FOLDERS:=/tests/build.mk))
+include $(wildcard $(FOLDERS:=/build.mk) $(FOLDERS:=/tests/build.mk) selftests/*/build.mk)
 
 $(foreach d,$(FOLDERS),$(eval $(d)-cflags += $(call pkg-cflags,$($(d)-pkgs))))
 

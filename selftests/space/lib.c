@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Making spaces, and guests of several spaces within one kernel.
+ */
+#include "space_test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int cvmm_open(void)
+{
+	int fd = open("/dev/cvmm", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		die("/dev/cvmm");
+	return fd;
+}
+
+void config_init(struct cvmm_space_config *cfg, struct cvmm_home_range *ranges,
+		 const char *name, unsigned int host, unsigned int nr, size_t pages,
+		 uint64_t id)
+{
+	memset(cfg, 0, sizeof(*cfg));
+	memset(ranges, 0, nr * sizeof(*ranges));
+	for (unsigned int i = 0; i < nr; i++) {
+		ranges[i].first_gfn = i * pages;
+		ranges[i].nr_gfns = pages;
+		ranges[i].host = i;
+	}
+	cfg->ranges = (uintptr_t)ranges;
+	cfg->nr_ranges = nr;
+	cfg->host_id = host;
+	cfg->nr_hosts = nr;
+	cfg->epoch = 1;
+	cfg->space_id = id;
+	snprintf(cfg->name, sizeof(cfg->name), "%s", name);
+}
+
+int space_create(const struct cvmm_space_config *cfg)
+{
+	int dev = cvmm_open();
+	int fd = ioctl(dev, CVMM_CREATE_SPACE, cfg);
+	int err = errno;
+
+	close(dev);
+	errno = err;
+	return fd;
+}
+
+int space_add_link(int space, unsigned int host, int sock)
+{
+	struct cvmm_space_link link = {
+		.host = host,
+		.transport = CVMM_TRANSPORT_STREAM,
+		.fd = sock,
+	};
+
+	return ioctl(space, CVMM_SPACE_ADD_LINK, &link);
+}
+
+struct cvmm_space_status space_status(int space)
+{
+	struct cvmm_space_status status;
+
+	if (ioctl(space, CVMM_SPACE_GET_STATUS, &status))
+		die("CVMM_SPACE_GET_STATUS");
+	return status;
+}
+
+bool space_wait_failed(int space, int timeout_ms)
+{
+	struct pollfd p = { .fd = space };
+
+	return poll(&p, 1, timeout_ms) == 1 && p.revents == (POLLERR | POLLHUP);
+}
+
+void socket_pair(int fds[2], enum join join)
+{
+	struct sockaddr_in addr = { .sin_family = AF_INET };
+	socklen_t len = sizeof(addr);
+	int listener;
+
+	if (join == JOIN_UNIX) {
+		if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds))
+			die("socketpair");
+		return;
+	}
+	addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	listener = socket(AF_INET, SOCK_STREAM, 0);
+	if (listener < 0 || bind(listener, (struct sockaddr *)&addr, sizeof(addr)) ||
+	    listen(listener, 1) || getsockname(listener, (struct sockaddr *)&addr, &len))
+		die("listen");
+	fds[0] = socket(AF_INET, SOCK_STREAM, 0);
+	if (fds[0] < 0 || connect(fds[0], (struct sockaddr *)&addr, sizeof(addr)))
+		die("connect");
+	fds[1] = accept(listener, NULL, NULL);
+	if (fds[1] < 0)
+		die("accept");
+	close(listener);
+}
+
+void cluster_create(struct cluster *c, const char *name, unsigned int nr, size_t pages,
+		    enum join join)
+{
+	struct cvmm_home_range ranges[MAX_NODES];
+	struct cvmm_space_config cfg;
+	int fds[2];
+
+	memset(c, 0, sizeof(*c));
+	c->nr = nr;
+	c->pages = pages;
+	c->size = nr * pages * PAGE;
+	c->id = 0x1000000000ULL + now_ns();
+	for (unsigned int i = 0; i < nr; i++) {
+		struct node *n = &c->node[i];
+
+		snprintf(n->name, sizeof(n->name), "%s-%u", name, i);
+		config_init(&cfg, ranges, n->name, i, nr, pages, c->id);
+		n->fd = space_create(&cfg);
+		if (n->fd < 0)
+			die("CVMM_CREATE_SPACE");
+		n->mem = mmap(NULL, c->size, PROT_READ | PROT_WRITE, MAP_SHARED, n->fd, 0);
+		if (n->mem == MAP_FAILED)
+			die("mmap of a space");
+		for (unsigned int j = 0; j < i; j++) {
+			socket_pair(fds, join);
+			if (space_add_link(n->fd, j, fds[0]) ||
+			    space_add_link(c->node[j].fd, i, fds[1]))
+				die("CVMM_SPACE_ADD_LINK");
+			close(fds[0]);
+			close(fds[1]);
+		}
+	}
+}
+
+void cluster_destroy(struct cluster *c)
+{
+	for (unsigned int i = 0; i < c->nr; i++) {
+		if (c->node[i].mem)
+			munmap(c->node[i].mem, c->size);
+		if (c->node[i].fd >= 0)
+			close(c->node[i].fd);
+		c->node[i].mem = NULL;
+		c->node[i].fd = -1;
+	}
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the groups of space tests share: TAP, and spaces of several "hosts" of
+ * one guest that live in one kernel, joined by socket pairs or loopback TCP.
+ */
+#ifndef SPACE_TEST_H
+#define SPACE_TEST_H
+
+#include <linux/cvmm.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PAGE		4096UL
+#define MAX_NODES	4
+
+/* ---- TAP (main.c) */
+void ok(bool good, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void skip(const char *name, const char *why);
+void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void die(const char *what) __attribute__((noreturn));
+
+/* Seed of this run (--seed); printed, so that a failure can be repeated. */
+extern uint64_t test_seed;
+uint64_t rnd(uint64_t *state);
+uint64_t now_ns(void);
+
+/* Run @fn in a child; its exit status, or 128 + signal. */
+int in_child(int (*fn)(void *arg), void *arg);
+
+/* ---- spaces (lib.c) */
+enum join { JOIN_UNIX, JOIN_TCP };
+
+struct node {
+	int fd;			/* the space, -1: none */
+	char name[CVMM_NAME_LEN];
+	uint8_t *mem;		/* mapping of all of it */
+};
+
+/* One guest: @nr hosts, @pages pages each at home on host 0, 1, ... */
+struct cluster {
+	unsigned int nr;
+	size_t pages;		/* of each host */
+	size_t size;		/* bytes in all */
+	uint64_t id;
+	struct node node[MAX_NODES];
+};
+
+int cvmm_open(void);
+/* A valid configuration of a space with one range for each host. */
+void config_init(struct cvmm_space_config *cfg, struct cvmm_home_range *ranges,
+		 const char *name, unsigned int host, unsigned int nr, size_t pages,
+		 uint64_t id);
+int space_create(const struct cvmm_space_config *cfg);
+int space_add_link(int space, unsigned int host, int sock);
+struct cvmm_space_status space_status(int space);
+/* Wait until the space has failed; false after @timeout_ms. */
+bool space_wait_failed(int space, int timeout_ms);
+
+void socket_pair(int fds[2], enum join join);
+void cluster_create(struct cluster *c, const char *name, unsigned int nr, size_t pages,
+		    enum join join);
+void cluster_destroy(struct cluster *c);
+/* Address of byte @off of page @page of home @home in @node's mapping. */
+static inline void *at(struct cluster *c, unsigned int node, unsigned int home, size_t page,
+		       size_t off)
+{
+	return c->node[node].mem + (home * c->pages + page) * PAGE + off;
+}
+
+/* ---- netlink (stats.c) */
+/* All counters of a space; counter() finds one, dying if it is unknown. */
+struct counters {
+	unsigned int nr;
+	struct {
+		char name[64];
+		uint64_t value;
+	} c[256];
+};
+
+struct space_info {
+	uint32_t host, nr_hosts, state, links_up, nr_links;
+	uint64_t id, pages, home_pages, frames, meta_bytes;
+	char reason[CVMM_REASON_LEN];
+};
+
+void stats_read(const char *space, struct counters *out);
+uint64_t counter(const struct counters *c, const char *name);
+/* Sum over all hosts of a cluster of one counter. */
+uint64_t cluster_counter(struct cluster *c, const char *name);
+bool space_info(const char *space, struct space_info *out);
+unsigned int spaces_dump(void);
+
+/* ---- groups */
+void test_local(void);
+void test_pair(void);
+void test_stress(void);
+void test_messages(void);
+void test_failure(void);
+void test_fuzz(void);
+void test_cycle(void);
+
+#endif /* SPACE_TEST_H */

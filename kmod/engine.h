@@ -29,6 +29,7 @@
 #include "emulate.h"
 #include "mmu.h"
 #include "space.h"
+#include "stats.h"
 
 #define CVMM_MAX_VCPUS		256	/* vCPUs of one VM on one host */
 #define CVMM_MAX_VCPU_ID	1024
@@ -70,6 +71,27 @@ struct cvmm_memslots {
 
 struct cvmm_msr_filter;
 
+/* Counters of a VM, group "engine"; names in vm.c. */
+enum cvmm_engine_event {
+	CVMM_EE_EXITS,		/* all of them; the next ones are among them */
+	CVMM_EE_INTR,		/* host interrupts and NMIs */
+	CVMM_EE_WINDOW,		/* interrupt windows */
+	CVMM_EE_NPF,		/* nested page faults on memory */
+	CVMM_EE_NPF_WALK,	/* of these: on walks of the guest's own tables */
+	CVMM_EE_MMIO,
+	CVMM_EE_PIO,
+	CVMM_EE_MSR,
+	CVMM_EE_CPUID,
+	CVMM_EE_HLT,
+	CVMM_EE_CR,
+	CVMM_EE_EXCEPTION,
+	CVMM_EE_OTHER,
+	CVMM_EE_IRQ_INJECTED,
+	CVMM_EE_TLB_FLUSH,	/* flushes that a change of the nested tables needed */
+	CVMM_EE_KICK,		/* IPIs to vCPUs in guest mode */
+	CVMM_EE_NR
+};
+
 struct cvmm_vm {
 	refcount_t users;		/* the VM's file and each vCPU's file */
 	struct mutex lock;
@@ -92,6 +114,7 @@ struct cvmm_vm {
 	u32 nr_vcpus;			/* entries of vcpus, published with release */
 	struct cvmm_vcpu *vcpus[CVMM_MAX_VCPUS];
 	u32 tsc_khz;
+	struct cvmm_counters stats;
 	void *hw;			/* of the engine's vendor part */
 };
 

@@ -14,6 +14,7 @@
 
 #include "engine.h"
 #include "hw_ops.h"
+#include "trace_engine.h"
 #include "walk.h"
 
 /* Past an intercepted instruction. */
@@ -281,11 +282,15 @@ int cvmm_exit_nested_fault(struct cvmm_vcpu *vcpu, u64 gpa, bool write, bool del
 	u64 gfn = gpa >> PAGE_SHIFT;
 	int r;
 
-	if (!cvmm_find_slot(vm, gfn))
+	if (!cvmm_find_slot(vm, gfn)) {
+		cvmm_count(&vm->stats, CVMM_EE_MMIO);
 		return cvmm_emulate_at_rip(vcpu, delivering);
+	}
+	cvmm_count(&vm->stats, CVMM_EE_NPF);
 	cvmm_space_holds_begin(vm->space, &vcpu->holds, vcpu->rip);
 	r = cvmm_space_fault(vm->space, gfn, write ? CVMM_FAULT_WRITE : 0, &vcpu->holds,
 			     map_page, vm);
+	trace_cvmm_vcpu_fault(vcpu->id, vcpu->rip, gpa, write, r);
 	if (r == -ENOENT)	/* the slot is larger than the space's ranges */
 		return cvmm_emulate_at_rip(vcpu, delivering);
 	return r ? r : 1;

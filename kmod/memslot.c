@@ -83,6 +83,7 @@ static int connect_space(struct cvmm_vm *vm, const struct kvm_userspace_memory_r
 	if (vm->clustered)
 		vm->maxphyaddr = cvmm_host_maxphyaddr() - 1;
 	vm->space = space;
+	cvmm_space_add_counters(space, &vm->stats);
 	return 0;
 put:
 	cvmm_space_put(space);

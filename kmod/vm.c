@@ -14,6 +14,30 @@
 #include "engine.h"
 #include "hw_ops.h"
 
+static const char *event_name(unsigned int idx)
+{
+	static const char * const names[CVMM_EE_NR] = {
+		[CVMM_EE_EXITS] = "exits",
+		[CVMM_EE_INTR] = "exit_intr",
+		[CVMM_EE_WINDOW] = "exit_window",
+		[CVMM_EE_NPF] = "exit_npf",
+		[CVMM_EE_NPF_WALK] = "exit_npf_walk",
+		[CVMM_EE_MMIO] = "exit_mmio",
+		[CVMM_EE_PIO] = "exit_pio",
+		[CVMM_EE_MSR] = "exit_msr",
+		[CVMM_EE_CPUID] = "exit_cpuid",
+		[CVMM_EE_HLT] = "exit_hlt",
+		[CVMM_EE_CR] = "exit_cr",
+		[CVMM_EE_EXCEPTION] = "exit_exception",
+		[CVMM_EE_OTHER] = "exit_other",
+		[CVMM_EE_IRQ_INJECTED] = "irq_injected",
+		[CVMM_EE_TLB_FLUSH] = "tlb_flush",
+		[CVMM_EE_KICK] = "kick",
+	};
+
+	return names[idx];
+}
+
 void cvmm_vm_get(struct cvmm_vm *vm)
 {
 	refcount_inc(&vm->users);
@@ -22,11 +46,13 @@ void cvmm_vm_get(struct cvmm_vm *vm)
 static void vm_destroy(struct cvmm_vm *vm)
 {
 	if (vm->space) {
+		cvmm_space_del_counters(vm->space, &vm->stats);
 		cvmm_space_detach(vm->space, &vm->client);
 		cvmm_space_put(vm->space);
 	}
 	cvmm_hw->vm_destroy(vm);
 	cvmm_mmu_destroy(&vm->mmu);
+	cvmm_counters_destroy(&vm->stats);
 	cvmm_free_msr_filter(rcu_dereference_protected(vm->msr_filter, 1));
 	kfree(rcu_dereference_protected(vm->slots, 1));
 	cleanup_srcu_struct(&vm->srcu);
@@ -70,6 +96,7 @@ static void kick_cpus(struct cvmm_vm *vm, bool wait)
 		cpu = READ_ONCE(vcpu->cpu);
 		if (cpu == me || cpu < 0)
 			continue;
+		cvmm_count(&vm->stats, CVMM_EE_KICK);
 		if (wait)
 			smp_call_function_single(cpu, ack_kick, NULL, 1);
 		else
@@ -88,6 +115,7 @@ void cvmm_vm_kick_and_flush(struct cvmm_vm *vm)
 {
 	u32 i, nr = smp_load_acquire(&vm->nr_vcpus);
 
+	cvmm_count(&vm->stats, CVMM_EE_TLB_FLUSH);
 	for (i = 0; i < nr; i++)
 		cvmm_request(vm->vcpus[i], CVMM_REQ_TLB_FLUSH);
 	/* Pairs with the barrier between setting mode and testing requests at entry. */
@@ -212,9 +240,12 @@ int cvmm_vm_create(unsigned long type)
 		goto cleanup_srcu;
 	}
 	RCU_INIT_POINTER(vm->slots, slots);
-	err = cvmm_mmu_init(&vm->mmu);
+	err = cvmm_counters_init(&vm->stats, "engine", event_name, CVMM_EE_NR);
 	if (err)
 		goto free_slots;
+	err = cvmm_mmu_init(&vm->mmu);
+	if (err)
+		goto destroy_counters;
 	err = cvmm_hw->vm_create(vm);
 	if (err)
 		goto destroy_mmu;
@@ -227,6 +258,8 @@ destroy_hw:
 	cvmm_hw->vm_destroy(vm);
 destroy_mmu:
 	cvmm_mmu_destroy(&vm->mmu);
+destroy_counters:
+	cvmm_counters_destroy(&vm->stats);
 free_slots:
 	kfree(slots);
 cleanup_srcu:

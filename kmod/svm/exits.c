@@ -91,6 +91,8 @@ static int handle_npf(struct cvmm_vcpu *vcpu)
 {
 	struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
 
+	if (c->exit_info_1 & SVM_NPF_WALK)
+		cvmm_count(&vcpu->vm->stats, CVMM_EE_NPF_WALK);
 	return cvmm_exit_nested_fault(vcpu, c->exit_info_2, c->exit_info_1 & SVM_NPF_WRITE,
 				      c->exit_int_info & SVM_EXITINTINFO_VALID);
 }
@@ -252,6 +254,45 @@ static int handle_iret(struct cvmm_vcpu *vcpu)
 	return 1;
 }
 
+static void count_exit(struct cvmm_vm *vm, u32 code)
+{
+	enum cvmm_engine_event event;
+
+	cvmm_count(&vm->stats, CVMM_EE_EXITS);
+	switch (code) {
+	case SVM_EXIT_INTR:
+	case SVM_EXIT_NMI:
+		event = CVMM_EE_INTR;
+		break;
+	case SVM_EXIT_VINTR:
+		event = CVMM_EE_WINDOW;
+		break;
+	case SVM_EXIT_NPF:
+		return;	/* memory or MMIO: cvmm_exit_nested_fault() knows */
+	case SVM_EXIT_IOIO:
+		event = CVMM_EE_PIO;
+		break;
+	case SVM_EXIT_MSR:
+		event = CVMM_EE_MSR;
+		break;
+	case SVM_EXIT_CPUID:
+		event = CVMM_EE_CPUID;
+		break;
+	case SVM_EXIT_HLT:
+		event = CVMM_EE_HLT;
+		break;
+	case SVM_EXIT_READ_CR0 ... SVM_EXIT_WRITE_CR0 + 15:
+		event = CVMM_EE_CR;
+		break;
+	case SVM_EXIT_EXCP_BASE ... SVM_EXIT_EXCP_BASE + 31:
+		event = CVMM_EE_EXCEPTION;
+		break;
+	default:
+		event = CVMM_EE_OTHER;
+	}
+	cvmm_count(&vm->stats, event);
+}
+
 int svm_handle_exit(struct cvmm_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
@@ -270,6 +311,7 @@ int svm_handle_exit(struct cvmm_vcpu *vcpu)
 		vcpu->nmi_masked = false;
 	}
 
+	count_exit(vcpu->vm, code);
 	switch (code) {
 	case SVM_EXIT_INTR:
 	case SVM_EXIT_NMI:

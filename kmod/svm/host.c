@@ -19,6 +19,7 @@
 #include <asm/processor.h>
 
 #include "../compat.h"
+#include "../trace_engine.h"
 #include "svm.h"
 
 #define SVM_LEAF	0x8000000a
@@ -247,6 +248,7 @@ static void finish_injection(struct cvmm_vcpu *vcpu)
 	case SVM_IRQ:
 		vcpu->irq_pending = false;
 		vcpu->irq_injected = false;
+		cvmm_count(&vcpu->vm->stats, CVMM_EE_IRQ_INJECTED);
 		break;
 	case SVM_NMI:
 		vcpu->nmi_injected = false;
@@ -307,6 +309,7 @@ void svm_enter(struct cvmm_vcpu *vcpu)
 	if (svm->asid_generation != c->asid_generation)
 		take_asid(c, svm);
 
+	trace_cvmm_vcpu_enter(vcpu->id, vcpu->rip, vmcb->control.event_inj);
 	run(vcpu, svm, c->host_pa);
 
 	vmcb->control.tlb_ctl = TLB_CONTROL_DO_NOTHING;
@@ -318,6 +321,9 @@ void svm_enter(struct cvmm_vcpu *vcpu)
 	vcpu->cr3 = save->cr3;
 	vcpu->dr6 = save->dr6;
 	vcpu->dr7 = save->dr7;
+	trace_cvmm_vcpu_exit(vcpu->id, vcpu->rip, vmcb->control.exit_code,
+			     vmcb->control.exit_info_1, vmcb->control.exit_info_2,
+			     vmcb->control.exit_int_info);
 	finish_injection(vcpu);
 
 	if (unlikely(vmcb->control.exit_code == SVM_EXIT_EXCP_BASE + X86_TRAP_MC)) {

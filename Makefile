@@ -158,6 +158,15 @@ modules-all:
 	@+$(MAKE) --no-print-directory module KVER=6.1
 	@+$(MAKE) --no-print-directory module KVER=6.12
 
+# ---- the demo ---------------------------------------------------------------
+
+.PHONY: demo demo-built
+demo: deps
+	@+$(MAKE) --no-print-directory demo-built KVER=6.1
+
+demo-built: module programs guest
+	scripts/demo
+
 .PHONY: clean distclean help
 # build/cache keeps downloads.
 clean:

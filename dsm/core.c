@@ -287,7 +287,7 @@ void dsm_teardown(struct dsm *d)
 const char *dsm_event_name(unsigned int event)
 {
 	static const char *const names[DSM_EV_NR] = {
-#define X(name) [DSM_EV_##name] = #name,
+#define X(name, text) [DSM_EV_##name] = #text,
 		DSM_EVENTS(X)
 #undef X
 	};

@@ -213,29 +213,57 @@ struct dsm_range {
  * path (0: satisfied at home, which is this host).
  */
 #define DSM_EVENTS(X)							\
-	X(FAULT_READ_0) X(FAULT_READ_2) X(FAULT_READ_3)			\
-	X(FAULT_WRITE_0) X(FAULT_WRITE_2) X(FAULT_WRITE_3)		\
-	X(FAULT_UPGRADE_0) X(FAULT_UPGRADE_2) X(FAULT_UPGRADE_3)	\
-	X(FAULT_ZERO_0) X(FAULT_ZERO_2)					\
-	X(READ_EXCLUSIVE)	/* read fault answered with Exclusive */	\
-	X(COALESCED)		/* access joined a request already pending */ \
-	X(UPGRADE_LOST)		/* upgrade asked, copy lost meanwhile, page sent */ \
-	X(DOWNGRADE)		/* Exclusive -> Owned for a remote reader */	\
-	X(REVOKE_OWNER)		/* page handed over to a remote writer */	\
-	X(REVOKE_SHARER)	/* Shared copy dropped for a remote writer */	\
-	X(HOLD_DEFER)		/* revocation deferred by a hold */		\
-	X(HOLD_YIELD)		/* ... for a shorter time: the asker is older */ \
-	X(HOLD_VOID)		/* hold ended early: this host itself waits for the page */ \
-	X(PROTECT_BUSY)		/* protect() said -EAGAIN */			\
-	X(HOME_TXN)		/* transactions started at this home */		\
-	X(HOME_QUEUED)		/* requests that found the page busy */		\
-	X(HOME_MIGRATORY)	/* write by the latest, only reader of another's page */ \
-	X(TX_REQ_S) X(TX_REQ_X) X(TX_FWD_S) X(TX_FWD_X) X(TX_INV)	\
-	X(TX_DATA) X(TX_INV_ACK) X(TX_DONE) X(TX_HURRY)			\
-	X(TX_PAGE)		/* of TX_DATA, those with a page as payload */
+	X(FAULT_READ_0, fault_read_0)					\
+	X(FAULT_READ_2, fault_read_2)					\
+	X(FAULT_READ_3, fault_read_3)					\
+	X(FAULT_WRITE_0, fault_write_0)					\
+	X(FAULT_WRITE_2, fault_write_2)					\
+	X(FAULT_WRITE_3, fault_write_3)					\
+	X(FAULT_UPGRADE_0, fault_upgrade_0)				\
+	X(FAULT_UPGRADE_2, fault_upgrade_2)				\
+	X(FAULT_UPGRADE_3, fault_upgrade_3)				\
+	X(FAULT_ZERO_0, fault_zero_0)					\
+	X(FAULT_ZERO_2, fault_zero_2)					\
+	/* read fault answered with Exclusive */			\
+	X(READ_EXCLUSIVE, read_exclusive)				\
+	/* access joined a request already pending */			\
+	X(COALESCED, coalesced)						\
+	/* upgrade asked, copy lost meanwhile, page sent */		\
+	X(UPGRADE_LOST, upgrade_lost)					\
+	/* Exclusive -> Owned for a remote reader */			\
+	X(DOWNGRADE, downgrade)						\
+	/* page handed over to a remote writer */			\
+	X(REVOKE_OWNER, revoke_owner)					\
+	/* Shared (or Owned) copy dropped for a remote writer */	\
+	X(REVOKE_SHARER, revoke_sharer)					\
+	/* revocation put off by a hold */				\
+	X(HOLD_DEFER, hold_defer)					\
+	/* hold cut short: the asker has precedence */			\
+	X(HOLD_YIELD, hold_yield)					\
+	/* hold ended: this host itself needs the home for the page */	\
+	X(HOLD_VOID, hold_void)						\
+	/* protect() said -EAGAIN */					\
+	X(PROTECT_BUSY, protect_busy)					\
+	/* home: transactions started */				\
+	X(HOME_TXN, home_txn)						\
+	/* home: requests that found the page busy */			\
+	X(HOME_QUEUED, home_queued)					\
+	/* home: write by the latest, only reader of another's page */	\
+	X(HOME_MIGRATORY, home_migratory)				\
+	X(TX_REQ_S, tx_req_s)						\
+	X(TX_REQ_X, tx_req_x)						\
+	X(TX_FWD_S, tx_fwd_s)						\
+	X(TX_FWD_X, tx_fwd_x)						\
+	X(TX_INV, tx_inv)						\
+	X(TX_DATA, tx_data)						\
+	X(TX_INV_ACK, tx_inv_ack)					\
+	X(TX_DONE, tx_done)						\
+	X(TX_HURRY, tx_hurry)						\
+	/* of tx_data, those with a page as payload */			\
+	X(TX_PAGE, tx_page)
 
 enum dsm_event {
-#define X(name) DSM_EV_##name,
+#define X(name, text) DSM_EV_##name,
 	DSM_EVENTS(X)
 #undef X
 	DSM_EV_NR

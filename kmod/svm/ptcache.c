@@ -15,6 +15,8 @@
 
 #define CR0_WP		BIT_ULL(16)
 #define CR4_PGE		BIT_ULL(7)
+#define CR4_SMEP	BIT_ULL(20)
+#define EFER_NXE	BIT_ULL(11)
 
 /* Rights of an upper entry; the rest is the copy's own or ignored. */
 #define LINK_RIGHTS	(PTE_P | PTE_W | PTE_U | PTE_NX)
@@ -402,7 +404,13 @@ int ptcache_fault(struct ptcache *pc, const struct walk_cpu *cpu, u64 linear, u3
 
 	if (error & PFEC_W)
 		access |= WALK_WRITE;
-	if (error & PFEC_I)
+	/*
+	 * With neither NX nor SMEP the hardware does not tell a fetch, which
+	 * SMAP and keys do not stop.  Take it for one: if it was a read that
+	 * they do stop, it comes again and is spurious, see below.
+	 */
+	if ((error & PFEC_I) ||
+	    !((error & PFEC_W) || (cpu->cr4 & CR4_SMEP) || (cpu->efer & EFER_NXE)))
 		access |= WALK_FETCH;
 	/* At CPL 3 only accesses to system tables are a supervisor's. */
 	if (!(error & PFEC_U) && cpu->cpl == 3)

@@ -79,6 +79,20 @@ u8 cvmm_host_maxphyaddr(void)
 	return boot_cpu_data.x86_phys_bits;
 }
 
+/* Bytes of an XSAVE area in standard form with all that is offered. */
+static u32 offered_xsave_size(u64 xcr0)
+{
+	u32 size = 576, i, eax, ebx, ecx, edx;	/* legacy area and header */
+
+	for (i = 2; i < 63; i++) {
+		if (!(xcr0 & BIT_ULL(i)))
+			continue;
+		cpuid_count(0xd, i, &eax, &ebx, &ecx, &edx);
+		size = max(size, eax + ebx);
+	}
+	return size;
+}
+
 /* Mask one leaf of the host's; false when the leaf has no (further) entry. */
 static bool offer(struct kvm_cpuid_entry2 *e)
 {
@@ -120,6 +134,8 @@ static bool offer(struct kvm_cpuid_entry2 *e)
 			return false;
 		if (e->index == 0) {
 			e->eax &= (u32)xcr0;
+			e->ebx = offered_xsave_size(xcr0);
+			e->ecx = e->ebx;
 			e->edx &= xcr0 >> 32;
 		} else if (e->index == 1) {
 			e->eax &= LD1_EAX;

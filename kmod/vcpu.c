@@ -14,6 +14,7 @@
 #include <asm/debugreg.h>
 #include <asm/fpu/api.h>
 #include <asm/fpu/xcr.h>
+#include <asm/fpu/xstate.h>
 
 #include "compat.h"
 #include "engine.h"
@@ -105,9 +106,15 @@ static void load_host_extra(struct cvmm_vcpu *vcpu, u64 host_xcr0)
 	/* VMEXIT leaves the host's breakpoints off. */
 	if (hw_breakpoint_active())
 		hw_breakpoint_restore();
-	if (boot_cpu_has(X86_FEATURE_XSAVE) && vcpu->cr4 & X86_CR4_OSXSAVE &&
-	    vcpu->xcr0 != host_xcr0)
-		xsetbv(XCR_XFEATURE_ENABLED_MASK, host_xcr0);
+	if (boot_cpu_has(X86_FEATURE_XSAVE) && vcpu->cr4 & X86_CR4_OSXSAVE) {
+		u64 xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
+
+		/* QEMU's emulation (7.2, 10.0) lets XSETBV pass although it is intercepted. */
+		if (unlikely(xcr0 != vcpu->xcr0) && xcr0 & XFEATURE_MASK_FP)
+			vcpu->xcr0 = xcr0 & cvmm_supported_xcr0();
+		if (xcr0 != host_xcr0)
+			xsetbv(XCR_XFEATURE_ENABLED_MASK, host_xcr0);
+	}
 }
 
 /*
@@ -207,12 +214,16 @@ static int run_loop(struct cvmm_vcpu *vcpu)
 int cvmm_vcpu_run(struct cvmm_vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
-	sigset_t saved;
 	int idx, r = 1;
 	u8 cr8;
 
+	/*
+	 * As sigtimedwait() does: a signal that is unblocked only in here ends the
+	 * run but is not delivered, and real_blocked keeps its default action
+	 * (killing us) from being taken when it is sent.
+	 */
 	if (vcpu->sigset_active)
-		sigprocmask(SIG_SETMASK, &vcpu->sigset, &saved);
+		sigprocmask(SIG_SETMASK, &vcpu->sigset, &current->real_blocked);
 	cvmm_vcpu_load(vcpu);
 	fpu_swap_kvm_fpstate(&vcpu->fpu, true);
 
@@ -247,8 +258,10 @@ out:
 	fill_run(vcpu);
 	fpu_swap_kvm_fpstate(&vcpu->fpu, false);
 	cvmm_vcpu_put(vcpu);
-	if (vcpu->sigset_active)
-		sigprocmask(SIG_SETMASK, &saved, NULL);
+	if (vcpu->sigset_active) {
+		sigprocmask(SIG_SETMASK, &current->real_blocked, NULL);
+		sigemptyset(&current->real_blocked);
+	}
 	return r;
 }
 

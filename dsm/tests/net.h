@@ -58,7 +58,8 @@ struct net {
 	u32 pages_sent;		/* likewise, with a page as payload */
 	u64 now;
 	long frames, recs;
-	u32 fail_allocs;	/* the next so many allocations fail */
+	u32 skip_allocs;	/* the next so many allocations succeed */
+	u32 fail_allocs;	/* then so many fail */
 };
 
 void net_start(struct net *net);

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The user side of <linux/cvmm.h>, and what each of its errors means to a user.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <linux/cvmm.h>
+#include <linux/kvm.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "vmmd/machine.h"
+#include "vmmd/space.h"
+
+#define CVMM_DEV	"/dev/cvmm"
+#define KVM_DEV		"/dev/kvm"
+
+static int open_error(const char *path, char *err, size_t errlen)
+{
+	const char *module = !strcmp(path, CVMM_DEV) ? "cvmm" : "kvm_amd or kvm_intel";
+
+	switch (errno) {
+	case ENOENT:
+	case ENXIO:
+	case ENODEV:
+		snprintf(err, errlen, "%s is not there: load the module (modprobe %s)", path, module);
+		break;
+	case EACCES:
+	case EPERM:
+		snprintf(err, errlen, "%s: no permission: run as root, or as a user who may open it", path);
+		break;
+	default:
+		snprintf(err, errlen, "%s: %s", path, strerror(errno));
+	}
+	return -1;
+}
+
+/* Would the engine take a VM?  Creating one tells what opening the device does not. */
+static int probe_vm(const struct engine *e, char *err, size_t errlen)
+{
+	int vm = ioctl(e->fd, KVM_CREATE_VM, 0);
+
+	if (vm >= 0) {
+		close(vm);
+		return 0;
+	}
+	switch (errno) {
+	case EBUSY:
+		snprintf(err, errlen, "another hypervisor uses this host's virtualization hardware "
+			 "(is a KVM or VirtualBox guest running?); stop it, or unload its module");
+		break;
+	case EOPNOTSUPP:
+	case ENODEV:
+		snprintf(err, errlen, "this host's CPU has no SVM with nested paging that %s can use "
+			 "(switched off in the firmware?)", e->path);
+		break;
+	default:
+		snprintf(err, errlen, "%s: no VM can be created: %s", e->path, strerror(errno));
+	}
+	return -1;
+}
+
+static int check_module(struct engine *e, char *err, size_t errlen)
+{
+	struct cvmm_info info;
+
+	memset(&info, 0, sizeof(info));
+	if (ioctl(e->fd, CVMM_GET_INFO, &info)) {
+		snprintf(err, errlen, CVMM_DEV " does not answer: the module is too old: %s", strerror(errno));
+		return -1;
+	}
+	info.version[sizeof(info.version) - 1] = '\0';
+	if (info.abi != CVMM_ABI_VERSION) {
+		snprintf(err, errlen, "the cvmm module %s has ABI %u, this program needs %u: %s",
+			 info.version, info.abi, CVMM_ABI_VERSION,
+			 info.abi < CVMM_ABI_VERSION ? "the module is too old; load the current one"
+						     : "this program is too old");
+		return -1;
+	}
+	if (info.engine == CVMM_ENGINE_NONE) {
+		snprintf(err, errlen, "this host's CPU has no SVM with nested paging that " CVMM_DEV
+			 " can use (switched off in the firmware?)");
+		return -1;
+	}
+	return 0;
+}
+
+static int open_one(struct engine *e, const char *path, char *err, size_t errlen)
+{
+	int version;
+
+	e->path = path;
+	e->spaces = !strcmp(path, CVMM_DEV);
+	e->fd = open(path, O_RDWR | O_CLOEXEC);
+	if (e->fd < 0)
+		return open_error(path, err, errlen);
+	if (e->spaces && check_module(e, err, errlen))
+		goto close_engine;
+	version = ioctl(e->fd, KVM_GET_API_VERSION, 0);
+	if (version != KVM_API_VERSION) {
+		snprintf(err, errlen, "%s answers the KVM ABI with version %d, not %d",
+			 path, version, KVM_API_VERSION);
+		goto close_engine;
+	}
+	if (probe_vm(e, err, errlen))
+		goto close_engine;
+	return 0;
+
+close_engine:
+	engine_close(e);
+	return -1;
+}
+
+int engine_open(struct engine *e, const struct vm_conf *conf, char *err, size_t errlen)
+{
+	char cvmm_err[256];
+
+	e->fd = -1;
+	if (!strcmp(conf->engine, KVM_DEV))
+		return open_one(e, KVM_DEV, err, errlen);
+	if (conf->nr_nodes > 1 || strcmp(conf->engine, "auto"))
+		return open_one(e, CVMM_DEV, err, errlen);
+	if (!open_one(e, CVMM_DEV, cvmm_err, sizeof(cvmm_err)))
+		return 0;
+	if (!open_one(e, KVM_DEV, err, errlen))
+		return 0;
+	/* The reason that counts is our own module's. */
+	snprintf(err, errlen, "%s", cvmm_err);
+	return -1;
+}
+
+void engine_close(struct engine *e)
+{
+	if (e->fd >= 0)
+		close(e->fd);
+	e->fd = -1;
+}
+
+int space_check_memory(const struct vm_conf *conf, unsigned int node, char *err, size_t errlen)
+{
+	uint64_t need = conf->node[node].memory, have = 0;
+	unsigned long long kib;
+	char line[128];
+	FILE *f;
+
+	f = fopen("/proc/meminfo", "re");
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
+			have = kib << 10;
+	fclose(f);
+	if (!have || need <= have)
+		return 0;
+	snprintf(err, errlen, "not enough memory: the guest needs %" PRIu64 " MiB of this host, %" PRIu64
+		 " MiB are available; lower memory in the configuration",
+		 need >> 20, have >> 20);
+	return -1;
+}
+
+int space_create(const struct engine *e, const struct vm_conf *conf, unsigned int node,
+		 uint64_t space_id, uint32_t epoch, char *err, size_t errlen)
+{
+	struct ram_range ram[CVMM_MAX_RANGES];
+	struct cvmm_home_range range[CVMM_MAX_RANGES];
+	struct cvmm_space_config cfg;
+	unsigned int i, n;
+	int fd;
+
+	n = machine_ram_map(conf, ram, CVMM_MAX_RANGES);
+	memset(range, 0, sizeof(range));
+	for (i = 0; i < n; i++) {
+		range[i].first_gfn = ram[i].gpa >> 12;
+		range[i].nr_gfns = ram[i].size >> 12;
+		range[i].host = ram[i].node;
+	}
+	memset(&cfg, 0, sizeof(cfg));
+	cfg.ranges = (uintptr_t)range;
+	cfg.nr_ranges = n;
+	cfg.host_id = node;
+	cfg.nr_hosts = conf->nr_nodes;
+	cfg.epoch = epoch;
+	cfg.space_id = space_id;
+	snprintf(cfg.name, sizeof(cfg.name), "%s", conf->name);
+	fd = ioctl(e->fd, CVMM_CREATE_SPACE, &cfg);
+	if (fd >= 0)
+		return fd;
+	switch (errno) {
+	case EEXIST:
+		snprintf(err, errlen, "a guest named \"%s\" runs on this host already; give this one another name",
+			 conf->name);
+		break;
+	case ENOMEM:
+		snprintf(err, errlen, "not enough memory for the guest's page tables and directory on this host");
+		break;
+	default:
+		snprintf(err, errlen, "the guest's memory cannot be created: %s", strerror(errno));
+	}
+	return -1;
+}
+
+int space_add_link(int space_fd, unsigned int node, int fd, char *err, size_t errlen)
+{
+	struct cvmm_space_link link = {
+		.host = node,
+		.transport = CVMM_TRANSPORT_STREAM,
+		.fd = fd,
+	};
+
+	if (!ioctl(space_fd, CVMM_SPACE_ADD_LINK, &link))
+		return 0;
+	snprintf(err, errlen, "the module refused the link to node %u: %s", node, strerror(errno));
+	return -1;
+}
+
+bool space_failed(int space_fd, int *node, char *why, size_t whylen)
+{
+	struct cvmm_space_status st;
+	size_t len;
+
+	memset(&st, 0, sizeof(st));
+	if (ioctl(space_fd, CVMM_SPACE_GET_STATUS, &st) || st.state != CVMM_SPACE_FAILED)
+		return false;
+	*node = st.host < CVMM_MAX_HOSTS ? (int)st.host : -1;
+	len = strnlen(st.reason, sizeof(st.reason) - 1);
+	if (len >= whylen)
+		len = whylen - 1;
+	memcpy(why, st.reason, len);
+	why[len] = '\0';
+	return true;
+}
+
+void space_fail(int space_fd)
+{
+	ioctl(space_fd, CVMM_SPACE_FAIL);
+}

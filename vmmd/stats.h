@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Lists of named counters: collected from the machine, the channel and the
+ * kernel module, sent to cvmm-run and cvmm, printed as text or JSON.
+ */
+#ifndef VMMD_STATS_H
+#define VMMD_STATS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "vmmd/machine.h"
+
+#define STAT_NAME_LEN	64
+#define STATS_MAX	1024
+
+struct stat_entry {
+	char name[STAT_NAME_LEN];	/* "group.name", lower case */
+	uint64_t value;
+};
+
+/* All zero is an empty list. */
+struct stats {
+	struct stat_entry *entry;
+	unsigned int nr, room;
+};
+
+/* Add @value to the entry @name, which is made if it is new.  Names that do not fit are dropped. */
+void stats_add(struct stats *s, const char *name, uint64_t value);
+void stats_add_machine(struct stats *s, const struct machine_stats *m);
+/* What the module has counted for a guest on this host. */
+void stats_add_module(struct stats *s, const char *guest);
+void stats_free(struct stats *s);
+
+/* name length u8, name, value u64, for each.  stats_encode() returns the length; what does not fit is left out. */
+size_t stats_encode(const struct stats *s, uint8_t *buf, size_t max);
+int stats_decode(const uint8_t *buf, size_t len, struct stats *s);
+
+/* @text as a JSON string, with its quotes. */
+void json_string(FILE *f, const char *text);
+/* As a JSON object of names and numbers. */
+void stats_json(FILE *f, const struct stats *s, const char *indent);
+
+#endif /* VMMD_STATS_H */

@@ -74,7 +74,7 @@ struct vm {
 	bool bye, ended_sent;
 	uint64_t ended_ms;
 
-	struct engine engine;
+	struct host_engine engine;
 	int space_fd;
 	int64_t tsc_offset;		/* node 0: the guest's TSC starts near zero here */
 	struct channel *channel;
@@ -483,7 +483,7 @@ static int on_conf(struct vm *vm, const struct frame *f)
 			return 0;
 		}
 	}
-	if (engine_open(&vm->engine, conf, err, sizeof(err)) ||
+	if (host_engine_open(&vm->engine, conf, err, sizeof(err)) ||
 	    space_check_memory(conf, vm->node, err, sizeof(err)))
 		goto unavailable;
 	if (vm->engine.spaces) {
@@ -858,7 +858,7 @@ static void tear_down(struct vm *vm)
 	channel_destroy(vm->channel);
 	if (vm->space_fd >= 0)
 		close(vm->space_fd);
-	engine_close(&vm->engine);
+	host_engine_close(&vm->engine);
 	conn_close(&vm->client);
 	conf_free(&vm->start.conf);
 	free(vm->kernel);

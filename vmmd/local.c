@@ -122,7 +122,7 @@ static void collect(struct run *run, struct machine *m, bool spaces)
 }
 
 /* One incarnation of the guest.  Returns true when it is to boot again. */
-static bool boot_once(struct run *run, struct engine *e, int sigfd, enum run_status *status)
+static bool boot_once(struct run *run, struct host_engine *e, int sigfd, enum run_status *status)
 {
 	struct boot b = { .end = MACHINE_ERROR };
 	struct machine_params p = {
@@ -199,10 +199,10 @@ report:
 enum run_status run_local(struct run *run, int sigfd)
 {
 	enum run_status status = RUN_UNAVAILABLE;
-	struct engine e;
+	struct host_engine e;
 	char *engine;
 
-	if (engine_open(&e, &run->conf, run->end, sizeof(run->end)))
+	if (host_engine_open(&e, &run->conf, run->end, sizeof(run->end)))
 		return status;
 	if (space_check_memory(&run->conf, 0, run->end, sizeof(run->end)))
 		goto close_engine;
@@ -217,6 +217,6 @@ enum run_status run_local(struct run *run, int sigfd)
 			run_verbose(run, "guest \"%s\" boots again", run->conf.name);
 	} while (boot_once(run, &e, sigfd, &status));
 close_engine:
-	engine_close(&e);
+	host_engine_close(&e);
 	return status;
 }

@@ -8,11 +8,11 @@
 #include <linux/cvmm.h>
 #include <linux/kvm.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "vmmd/kvm.h"
 #include "vmmd/machine.h"
 #include "vmmd/space.h"
 
@@ -40,7 +40,7 @@ static int open_error(const char *path, char *err, size_t errlen)
 }
 
 /* Would the engine take a VM?  Creating one tells what opening the device does not. */
-static int probe_vm(const struct engine *e, char *err, size_t errlen)
+static int probe_vm(const struct host_engine *e, char *err, size_t errlen)
 {
 	int vm = ioctl(e->fd, KVM_CREATE_VM, 0);
 
@@ -64,7 +64,7 @@ static int probe_vm(const struct engine *e, char *err, size_t errlen)
 	return -1;
 }
 
-static int check_module(struct engine *e, char *err, size_t errlen)
+static int check_module(struct host_engine *e, char *err, size_t errlen)
 {
 	struct cvmm_info info;
 
@@ -89,10 +89,8 @@ static int check_module(struct engine *e, char *err, size_t errlen)
 	return 0;
 }
 
-static int open_one(struct engine *e, const char *path, char *err, size_t errlen)
+static int open_one(struct host_engine *e, const char *path, char *err, size_t errlen)
 {
-	int version;
-
 	e->path = path;
 	e->spaces = !strcmp(path, CVMM_DEV);
 	e->fd = open(path, O_RDWR | O_CLOEXEC);
@@ -100,22 +98,18 @@ static int open_one(struct engine *e, const char *path, char *err, size_t errlen
 		return open_error(path, err, errlen);
 	if (e->spaces && check_module(e, err, errlen))
 		goto close_engine;
-	version = ioctl(e->fd, KVM_GET_API_VERSION, 0);
-	if (version != KVM_API_VERSION) {
-		snprintf(err, errlen, "%s answers the KVM ABI with version %d, not %d",
-			 path, version, KVM_API_VERSION);
+	if (engine_check(e->fd, err, errlen))
 		goto close_engine;
-	}
 	if (probe_vm(e, err, errlen))
 		goto close_engine;
 	return 0;
 
 close_engine:
-	engine_close(e);
+	host_engine_close(e);
 	return -1;
 }
 
-int engine_open(struct engine *e, const struct vm_conf *conf, char *err, size_t errlen)
+int host_engine_open(struct host_engine *e, const struct vm_conf *conf, char *err, size_t errlen)
 {
 	char cvmm_err[256];
 
@@ -133,7 +127,7 @@ int engine_open(struct engine *e, const struct vm_conf *conf, char *err, size_t 
 	return -1;
 }
 
-void engine_close(struct engine *e)
+void host_engine_close(struct host_engine *e)
 {
 	if (e->fd >= 0)
 		close(e->fd);
@@ -162,7 +156,7 @@ int space_check_memory(const struct vm_conf *conf, unsigned int node, char *err,
 	return -1;
 }
 
-int space_create(const struct engine *e, const struct vm_conf *conf, unsigned int node,
+int space_create(const struct host_engine *e, const struct vm_conf *conf, unsigned int node,
 		 uint64_t space_id, uint32_t epoch, char *err, size_t errlen)
 {
 	struct ram_range ram[CVMM_MAX_RANGES];

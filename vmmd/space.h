@@ -13,7 +13,7 @@
 
 #include "vmmd/conf.h"
 
-struct engine {
+struct host_engine {
 	int fd;			/* owned; -1: closed */
 	bool spaces;		/* /dev/cvmm: guest memory is a space */
 	const char *path;	/* "/dev/cvmm" or "/dev/kvm" */
@@ -25,8 +25,8 @@ struct engine {
  * "auto", /dev/kvm is taken for a guest of one node when /dev/cvmm is not there.
  * Returns 0, or -1 with a message for the user in @err.
  */
-int engine_open(struct engine *e, const struct vm_conf *conf, char *err, size_t errlen);
-void engine_close(struct engine *e);
+int host_engine_open(struct host_engine *e, const struct vm_conf *conf, char *err, size_t errlen);
+void host_engine_close(struct host_engine *e);
 
 /* Is there room for what @node homes of the guest's memory?  0, or -1 with @err. */
 int space_check_memory(const struct vm_conf *conf, unsigned int node, char *err, size_t errlen);
@@ -35,7 +35,7 @@ int space_check_memory(const struct vm_conf *conf, unsigned int node, char *err,
  * Create this host's part of the guest's space.  @space_id and @epoch are the
  * same on all its hosts.  Returns a descriptor, or -1 with @err.
  */
-int space_create(const struct engine *e, const struct vm_conf *conf, unsigned int node,
+int space_create(const struct host_engine *e, const struct vm_conf *conf, unsigned int node,
 		 uint64_t space_id, uint32_t epoch, char *err, size_t errlen);
 
 /* Give the space a connected socket to @node.  @fd stays the caller's.  0, or -1 with @err. */

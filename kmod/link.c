@@ -352,6 +352,7 @@ failed:
 	return ret;
 release:
 	ops->shutdown(link);
+	ops->stop(link);
 	ops->release(link);
 	link->ops = NULL;
 unlock:
@@ -383,14 +384,16 @@ void cvmm_link_shutdown(struct cvmm_link *link)
 		cvmm_netlink_event(link->space, CVMM_NL_EVENT_LINK_DOWN, link->host, 0, NULL);
 }
 
-void cvmm_link_destroy(struct cvmm_link *link)
+void cvmm_link_stop(struct cvmm_link *link)
 {
-	cvmm_link_shutdown(link);
-	cancel_work_sync(&link->tx_work);
+	if (link->ops)
+		link->ops->stop(link);
+}
+
+void cvmm_link_free(struct cvmm_link *link)
+{
 	if (link->ops)
 		link->ops->release(link);
-	/* The receiver was the last who could queue the work again. */
-	cancel_work_sync(&link->tx_work);
 	mutex_destroy(&link->tx_mutex);
 	mutex_destroy(&link->attach_lock);
 	kfree(link);

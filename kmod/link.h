@@ -71,8 +71,8 @@ struct cvmm_msg {
  *		Otherwise -errno, the link is dead; the caller frees @msg.
  * @shutdown:	Make xmit() and the receiver end soon, with an error.  May be
  *		called at any time after attach(), repeatedly; may sleep.
- * @release:	Stop the receiver and free everything.  After shutdown(), with
- *		no xmit() running.  May sleep.
+ * @stop:	Wait for the end of the receiver.  After shutdown(); may sleep.
+ * @release:	Free everything.  After stop(), with no xmit() running.
  */
 struct cvmm_link_ops {
 	const char *name;
@@ -81,6 +81,7 @@ struct cvmm_link_ops {
 	int (*start)(struct cvmm_link *link);
 	int (*xmit)(struct cvmm_link *link, struct cvmm_msg *msg, unsigned int flags);
 	void (*shutdown)(struct cvmm_link *link);
+	void (*stop)(struct cvmm_link *link);
 	void (*release)(struct cvmm_link *link);
 };
 
@@ -134,8 +135,13 @@ struct cvmm_link *cvmm_link_create(struct cvmm_space *space, u32 host);
 int cvmm_link_attach(struct cvmm_link *link, const struct cvmm_space_link *arg);
 /* No more messages either way, queued ones are dropped.  May sleep. */
 void cvmm_link_shutdown(struct cvmm_link *link);
-/* Shut down, wait for the end of all activity, free. */
-void cvmm_link_destroy(struct cvmm_link *link);
+/*
+ * The end.  A receiver of one link sends on all the others, so all links are
+ * shut down before any is stopped (its receiver has ended; may sleep), and all
+ * are stopped, and the space's work queue drained, before any is freed.
+ */
+void cvmm_link_stop(struct cvmm_link *link);
+void cvmm_link_free(struct cvmm_link *link);
 
 /**
  * cvmm_link_send() - queue a message and send it if that needs no waiting

@@ -237,14 +237,21 @@ static void tcp_shutdown(struct cvmm_link *link)
 	kernel_sock_shutdown(tcp->sock, SHUT_RDWR);
 }
 
+static void tcp_stop(struct cvmm_link *link)
+{
+	struct link_tcp *tcp = link->priv;
+
+	if (!tcp->rx)
+		return;
+	kthread_stop(tcp->rx);
+	put_task_struct(tcp->rx);
+	tcp->rx = NULL;
+}
+
 static void tcp_release(struct cvmm_link *link)
 {
 	struct link_tcp *tcp = link->priv;
 
-	if (tcp->rx) {
-		kthread_stop(tcp->rx);
-		put_task_struct(tcp->rx);
-	}
 	sockfd_put(tcp->sock);
 	kfree(tcp);
 	link->priv = NULL;
@@ -257,5 +264,6 @@ const struct cvmm_link_ops cvmm_link_tcp_ops = {
 	.start = tcp_start,
 	.xmit = tcp_xmit,
 	.shutdown = tcp_shutdown,
+	.stop = tcp_stop,
 	.release = tcp_release,
 };

@@ -104,8 +104,6 @@ static int put_links(struct sk_buff *skb, struct cvmm_space *space)
 static int put_space(struct sk_buff *skb, struct cvmm_space *space)
 {
 	const bool failed = smp_load_acquire(&space->failed);
-	u64 frames = cvmm_counters_sum(&space->stats, CVMM_SC_FRAME_ALLOC) -
-		     cvmm_counters_sum(&space->stats, CVMM_SC_FRAME_FREE);
 
 	if (put_identity(skb, space) ||
 	    nla_put_u32(skb, CVMM_NL_A_NR_HOSTS, space->nr_hosts) ||
@@ -114,7 +112,7 @@ static int put_space(struct sk_buff *skb, struct cvmm_space *space)
 	    nla_put_u32(skb, CVMM_NL_A_PID, pid_vnr(space->pid)) ||
 	    put_u64(skb, CVMM_NL_A_PAGES, space->nr_pages) ||
 	    put_u64(skb, CVMM_NL_A_HOME_PAGES, space->nr_home_pages) ||
-	    put_u64(skb, CVMM_NL_A_FRAMES, frames) ||
+	    put_u64(skb, CVMM_NL_A_FRAMES, cvmm_space_nr_frames(space)) ||
 	    put_u64(skb, CVMM_NL_A_META_BYTES, space->meta_bytes))
 		return -EMSGSIZE;
 	if (failed && put_failure(skb, space->fail_host, space->fail_error, space->fail_reason))

@@ -37,6 +37,12 @@ static const char *space_counter_name(unsigned int idx)
 	return idx < ARRAY_SIZE(names) ? names[idx] : "?";
 }
 
+u64 cvmm_space_nr_frames(const struct cvmm_space *space)
+{
+	return cvmm_counters_sum(&space->stats, CVMM_SC_FRAME_ALLOC) -
+	       cvmm_counters_sum(&space->stats, CVMM_SC_FRAME_FREE);
+}
+
 static int counters_init(struct cvmm_space *space)
 {
 	int ret;
@@ -295,15 +301,25 @@ static struct cvmm_mapping *mapping_create(void)
 	return m;
 }
 
-static void links_destroy(struct cvmm_space *space)
+static void links_free(struct cvmm_space *space)
 {
 	u32 i;
 
-	for (i = 0; i < space->nr_hosts; i++) {
+	for (i = 0; i < space->nr_hosts; i++)
 		if (space->links[i])
-			cvmm_link_destroy(space->links[i]);
-		space->links[i] = NULL;
-	}
+			cvmm_link_free(space->links[i]);
+}
+
+static void links_stop(struct cvmm_space *space)
+{
+	u32 i;
+
+	for (i = 0; i < space->nr_hosts; i++)
+		if (space->links[i])
+			cvmm_link_shutdown(space->links[i]);
+	for (i = 0; i < space->nr_hosts; i++)
+		if (space->links[i])
+			cvmm_link_stop(space->links[i]);
 }
 
 static int links_create(struct cvmm_space *space)
@@ -315,7 +331,7 @@ static int links_create(struct cvmm_space *space)
 			continue;
 		space->links[i] = cvmm_link_create(space, i);
 		if (!space->links[i]) {
-			links_destroy(space);
+			links_free(space);
 			return -ENOMEM;
 		}
 	}
@@ -373,7 +389,7 @@ static struct cvmm_space *space_alloc(const struct cvmm_space_config *cfg)
 
 put_memcg:
 	mem_cgroup_put(space->memcg);
-	links_destroy(space);
+	links_free(space);
 destroy_wq:
 	destroy_workqueue(space->wq);
 free_mapping:
@@ -399,14 +415,18 @@ static void space_destroy(struct kref *ref)
 	}
 	mutex_unlock(&cvmm_spaces_lock);
 
+	/* From here nobody hears of a failure, and fail_work is not queued. */
+	spin_lock(&space->fail_lock);
+	space->failed = true;
+	spin_unlock(&space->fail_lock);
 	dsm_fail(&space->dsm);
 	cancel_work_sync(&space->fail_work);
-	links_destroy(space);
-	/* Receivers may have reported a failure until now. */
-	cancel_work_sync(&space->fail_work);
+	links_stop(space);
 	cvmm_pages_stop(space);
 	destroy_workqueue(space->wq);
+	links_free(space);
 	cvmm_pages_destroy(space);
+	WARN_ON_ONCE(cvmm_space_nr_frames(space));
 	kfree_rcu(space->mapping, rcu);
 	counters_destroy(space);
 	mem_cgroup_put(space->memcg);

@@ -152,6 +152,9 @@ static inline void cvmm_space_get(struct cvmm_space *space)
 __printf(4, 5)
 void cvmm_space_fail(struct cvmm_space *space, u32 host, int error, const char *fmt, ...);
 
+/* Frames the space has at the moment, nearly: counted without a lock. */
+u64 cvmm_space_nr_frames(const struct cvmm_space *space);
+
 /* space_page.c */
 static inline struct mutex *cvmm_stripe(struct cvmm_space *space, u64 gfn)
 {

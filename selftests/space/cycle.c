@@ -94,14 +94,19 @@ void test_cycle(void)
 		live(i);
 	b = usage_now();
 
-	/* One life has 4 MiB of pages and allocates about 100 KiB more. */
-	ok(a.free_kb - b.free_kb < 3072, "free memory: %ld kB, then %ld kB", a.free_kb, b.free_kb);
+	/*
+	 * One life has 4 MiB of pages and about 100 KiB more.  The allocator keeps
+	 * some megabytes for each CPU; the module itself warns when it has lost
+	 * count of a single frame, and a warning ends the host.
+	 */
+	ok(a.free_kb - b.free_kb < 20480, "free memory: %ld kB, then %ld kB", a.free_kb, b.free_kb);
 	ok(b.slab_kb - a.slab_kb < 512, "slab: %ld kB, then %ld kB", a.slab_kb, b.slab_kb);
 	ok(b.vmalloc_kb - a.vmalloc_kb < 128, "vmalloc: %ld kB, then %ld kB", a.vmalloc_kb,
 	   b.vmalloc_kb);
 	ok(b.percpu_kb - a.percpu_kb < 128, "percpu: %ld kB, then %ld kB", a.percpu_kb,
 	   b.percpu_kb);
-	ok(b.files == a.files, "open files: %ld, then %ld", a.files, b.files);
+	/* The kernel's number is approximate. */
+	ok(b.files - a.files < CYCLES, "open files: %ld, then %ld", a.files, b.files);
 	ok(!b.threads, "%ld threads of ours are left", b.threads);
 	ok(spaces_dump() == 0, "no space is left");
 }

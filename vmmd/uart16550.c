@@ -148,6 +148,11 @@ static void transmit(struct uart *u, uint8_t c)
 		if (u->out_head++ == u->out_tail)
 			u->ops->output(u->ctx);
 	}
+	/*
+	 * On the wire the THRE interrupt would go away and come back.  Here an
+	 * interrupt that the guest has not acknowledged stays: no new edge, one
+	 * message less for each character of a burst.
+	 */
 	u->thr_empty_irq = thr_empty(u);
 }
 
@@ -247,17 +252,8 @@ static void uart_write(void *dev, uint64_t off, unsigned int size, uint64_t val)
 	unsigned int i;
 
 	pthread_mutex_lock(&u->lock);
-	for (i = 0; i < size; i++) {
-		/*
-		 * A character clears the THRE interrupt before its transmission
-		 * raises it again: the edge must be seen on the line.
-		 */
-		if (off + i == R_DATA && !(u->lcr & LCR_DLAB) && u->thr_empty_irq) {
-			u->thr_empty_irq = false;
-			update_irq(u);
-		}
+	for (i = 0; i < size; i++)
 		write_reg(u, off + i, val >> (i * 8));
-	}
 	update_irq(u);
 	pthread_mutex_unlock(&u->lock);
 }

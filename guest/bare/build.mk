@@ -5,22 +5,22 @@
 bare-cflags := -std=gnu17 -O2 -g -Wall -Wextra -Werror -ffreestanding -fno-pic -fno-pie -mno-red-zone \
 	-mgeneral-regs-only -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none \
 	-fno-tree-loop-distribute-patterns -DAP_BASE=0x8000 -Iguest/bare
-bare-objs := $(patsubst guest/bare/%,$(O)/guest/bare/obj/%.o,$(wildcard guest/bare/*.[cS]))
-guest-bare := $(patsubst guest/bare/tests/%.c,$(O)/guest/bare/%,$(wildcard guest/bare/tests/*.c))
+bare-objs := $(patsubst guest/bare/%,$(BUILD)/guest/bare/obj/%.o,$(wildcard guest/bare/*.[cS]))
+guest-bare := $(patsubst guest/bare/tests/%.c,$(BUILD)/guest/bare/%,$(wildcard guest/bare/tests/*.c))
 
-$(O)/guest/bare/obj/%.o: guest/bare/% guest/bare/bare.h
+$(BUILD)/guest/bare/obj/%.o: guest/bare/% guest/bare/bare.h
 	@mkdir -p $(@D)
 	$(CC) $(bare-cflags) -c -o $@ $<
 
-$(O)/guest/bare/obj/%.elf: $(O)/guest/bare/obj/tests/%.c.o $(bare-objs) guest/bare/image.lds
+$(BUILD)/guest/bare/obj/%.elf: $(BUILD)/guest/bare/obj/tests/%.c.o $(bare-objs) guest/bare/image.lds
 	$(CC) -nostdlib -static -no-pie -Wl,--build-id=none,-z,noexecstack,--no-warn-rwx-segments \
 		-T guest/bare/image.lds -o $@ $(filter %.o,$^)
 
-$(O)/guest/bare/%: $(O)/guest/bare/obj/%.elf
+$(BUILD)/guest/bare/%: $(BUILD)/guest/bare/obj/%.elf
 	objcopy -O binary $< $@
 
-.SECONDARY: $(bare-objs) $(patsubst guest/bare/tests/%.c,$(O)/guest/bare/obj/%.elf,$(wildcard guest/bare/tests/*.c)) \
-	$(patsubst guest/bare/%,$(O)/guest/bare/obj/%.o,$(wildcard guest/bare/tests/*.c))
+.SECONDARY: $(bare-objs) $(patsubst guest/bare/tests/%.c,$(BUILD)/guest/bare/obj/%.elf,$(wildcard guest/bare/tests/*.c)) \
+	$(patsubst guest/bare/%,$(BUILD)/guest/bare/obj/%.o,$(wildcard guest/bare/tests/*.c))
 
 .PHONY: guest-bare
 guest-bare: $(guest-bare)

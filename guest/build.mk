@@ -6,29 +6,29 @@
 # The unit test guest/native runs small forms of them on this machine.
 
 guest-cflags := -mcx16 -pthread
-guest-init := $(O)/guest/init
-guest-progs := $(patsubst guest/tests/%.c,$(O)/guest/tests/%,$(wildcard guest/tests/*.c))
+guest-init := $(BUILD)/guest/init
+guest-progs := $(patsubst guest/tests/%.c,$(BUILD)/guest/tests/%,$(wildcard guest/tests/*.c))
 
-$(guest-init): $(O)/obj/guest/init.o
+$(guest-init): $(BUILD)/obj/guest/init.o
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -static -s -o $@ $^
 
-$(O)/guest/tests/%: $(O)/obj/guest/tests/%.o
+$(BUILD)/guest/tests/%: $(BUILD)/obj/guest/tests/%.o
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -static -s -o $@ $^ -pthread
 
 .SECONDARY: $(call objs,guest/init.c $(wildcard guest/tests/*.c))
 
-$(O)/guest.img: scripts/mkinitramfs guest/build.mk $(guest-init) $(guest-progs)
+$(BUILD)/guest.img: scripts/mkinitramfs guest/build.mk $(guest-init) $(guest-progs)
 	scripts/mkinitramfs $@ console proc/ sys/ tmp/ run/ root/ bin/busybox=$(shell command -v busybox) \
 		bin/sh-\>busybox init=$(guest-init) $(foreach p,$(guest-progs),tests/$(notdir $(p))=$(p))
 
 include $(wildcard guest/bare/build.mk)
 
-TESTS += $(O)/tests/guest/native
-$(O)/tests/guest/native: guest/tests/native $(guest-progs)
+TESTS += $(BUILD)/tests/guest/native
+$(BUILD)/tests/guest/native: guest/tests/native $(guest-progs)
 	@mkdir -p $(@D)
 	install -m 755 $< $@
 
 .PHONY: guest
-guest: $(O)/guest.img
+guest: $(BUILD)/guest.img

@@ -79,6 +79,7 @@ struct dsm_rec {
 	/* a FWD or INV that waits for a hold or a pin; type 0: none */
 	struct dsm_msg deferred;
 	u64 due_ns;
+	u64 timer_ns;		/* the timer that is set, 0: none */
 	u64 yield_ns;		/* latest end of the hold for an older asker, else ~0 */
 	u8 tries;
 	bool revoking;		/* protect() has been called for it */

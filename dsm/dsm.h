@@ -436,7 +436,8 @@ struct dsm_grant {
  * DSM_WAIT: a request is on its way (or was already), see "Waiting".
  * -ENOENT: not covered.  -ENOMEM: no record or frame; nothing has changed, a
  * retry is allowed.  -EIO: the space has failed (accesses that this host can
- * satisfy by itself are still granted).  -EPROTO: inconsistency, space failed.
+ * satisfy by itself are still granted).  -EPROTO: this access has found the
+ * space inconsistent and failed it.
  */
 int dsm_access(struct dsm *d, u64 gfn, bool write, u64 since_ns, u64 now_ns,
 	       struct dsm_grant *grant);
@@ -460,6 +461,8 @@ int dsm_receive(struct dsm *d, u32 from, const struct dsm_msg *msg, void *frame,
 
 /**
  * dsm_timer() - the time given to set_timer() has come
+ * @now_ns:	read with the page lock held: not before that time, else the call
+ *		is taken for a spurious one
  *
  * Page lock held; may sleep.  Spurious calls are harmless.  Returns 0 or an
  * error that ends the space.

@@ -80,6 +80,20 @@ static bool asker_goes_first(const struct dsm *d, const struct dsm_page *p,
 	       dsm_outranks(theirs, msg->requester, hold_age(p, now_ns), dsm_self(d));
 }
 
+/*
+ * When the deferred message is to be performed.  The timer that is set already
+ * serves for a later time too: dsm_timer() finds that and sets it anew.
+ */
+static void set_due(struct dsm *d, struct dsm_ref *r, struct dsm_rec *rec, u64 due_ns)
+{
+	rec->due_ns = due_ns;
+	if (rec->timer_ns && rec->timer_ns <= due_ns)
+		return;
+	rec->timer_ns = due_ns;
+	if (!dsm_bug(DEFER_DROP))
+		d->cfg.ops->set_timer(d->cfg.ctx, r->gfn, rec, due_ns);
+}
+
 void dsm_hold(struct dsm *d, u64 gfn, u64 since_ns, u64 until_ns, u64 now_ns)
 {
 	u32 limit = ticks_up(d->cfg.hold_limit_ns);
@@ -116,10 +130,7 @@ void dsm_hold(struct dsm *d, u64 gfn, u64 since_ns, u64 until_ns, u64 now_ns)
 	due = hold_end(p, now_ns);
 	if (due > rec->yield_ns)
 		due = rec->yield_ns;
-	if (due < rec->due_ns)
-		d->cfg.ops->set_timer(d->cfg.ctx, gfn, rec, due);
-	/* A later end needs nothing: dsm_timer() finds it and sets itself again. */
-	rec->due_ns = due;
+	set_due(d, &r, rec, due);
 }
 
 /* ---------------------------------------------------------- revocation */
@@ -141,9 +152,7 @@ static void defer(struct dsm *d, struct dsm_ref *r, struct dsm_rec *rec,
 {
 	if (&rec->deferred != msg)
 		rec->deferred = *msg;
-	rec->due_ns = due_ns;
-	if (!dsm_bug(DEFER_DROP))
-		d->cfg.ops->set_timer(d->cfg.ctx, r->gfn, rec, due_ns);
+	set_due(d, r, rec, due_ns);
 	dsm_trace(d, r, DSM_STEP_DEFER, msg->type, msg->requester);
 }
 
@@ -190,6 +199,7 @@ static int revoke(struct dsm *d, struct dsm_ref *r, const struct dsm_msg *asked,
 	rec = dsm_rec(p);
 	if (rec) {
 		rec->deferred.type = 0;
+		rec->timer_ns = 0;
 		rec->revoking = false;
 		rec->tries = 0;
 	}
@@ -314,10 +324,8 @@ void dsm_page_hurry(struct dsm *d, struct dsm_ref *r, const struct dsm_msg *msg,
 		return;
 	dsm_count(d, DSM_EV_HOLD_YIELD);
 	rec->yield_ns = yield_ns;
-	if (yield_ns >= rec->due_ns)
-		return;
-	rec->due_ns = yield_ns;
-	d->cfg.ops->set_timer(d->cfg.ctx, r->gfn, rec, yield_ns);
+	if (yield_ns < rec->due_ns)
+		set_due(d, r, rec, yield_ns);
 }
 
 int dsm_timer(struct dsm *d, u64 gfn, u64 now_ns)
@@ -331,8 +339,12 @@ int dsm_timer(struct dsm *d, u64 gfn, u64 now_ns)
 	rec = dsm_rec(r.page);
 	if (!rec || !rec->deferred.type)
 		return 0;
+	/* One that was replaced: the other is still to come. */
+	if (now_ns < rec->timer_ns)
+		return 0;
+	rec->timer_ns = 0;
 	if (now_ns < rec->due_ns) {
-		d->cfg.ops->set_timer(d->cfg.ctx, gfn, rec, rec->due_ns);
+		set_due(d, &r, rec, rec->due_ns);
 		return 0;
 	}
 	err = revoke(d, &r, &rec->deferred, now_ns);
@@ -594,7 +606,7 @@ int dsm_access(struct dsm *d, u64 gfn, bool write, u64 since_ns, u64 now_ns,
 		}
 		if (err) {
 			dsm_fail(d);
-			return err;
+			return -EPROTO;
 		}
 		/* At home both may have been answered on the spot: look again. */
 		rec = dsm_rec(r.page);

@@ -300,8 +300,13 @@ static void hold_defers_write(void **state)
 	/* local accesses go on */
 	assert_int_equal(net_access(&net, 1, 0, true), DSM_GRANTED);
 	assert_in_range(net.h[1].timer_ns, net.now + 20 * MS, net.now + 21 * MS);
-	/* too early: nothing, but armed again */
+	/* too early: nothing */
 	net.now += 19 * MS;
+	fire(1);
+	assert_int_equal(net_state(&net, 1, 0), DSM_EXCLUSIVE);
+	/* extended: the timer that comes sets itself again */
+	dsm_hold(&net.h[1].dsm, 0, net.now - 19 * MS, net.now + 5 * MS, net.now);
+	net.now = net.h[1].timer_ns;
 	net.h[1].timer_ns = 0;
 	fire(1);
 	assert_int_equal(net_state(&net, 1, 0), DSM_EXCLUSIVE);

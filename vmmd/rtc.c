@@ -23,6 +23,7 @@ enum {
 #define NS_PER_S	1000000000LL
 /* UIP rises 244 us before an update, which takes 1984 us. */
 #define UPDATE_NS	2228000
+#define MAX_TIME	9000000000LL	/* in the year 2255 */
 
 struct rtc {
 	pthread_mutex_t lock;		/* all below */
@@ -111,8 +112,11 @@ static void store_time(struct rtc *r)
 		.tm_mon = decode(r, r->cmos[MONTH]) - 1,
 		.tm_year = decode(r, r->cmos[YEAR]) + (decode(r, r->cmos[RTC_CENTURY]) - 19) * 100,
 	};
+	time_t t = timegm(&tm);
 
-	r->offset_ns = (int64_t)timegm(&tm) * NS_PER_S + frac - now;
+	/* What nanoseconds can count: with nonsense the clock runs on as it did. */
+	if (t >= 0 && t < MAX_TIME)
+		r->offset_ns = (int64_t)t * NS_PER_S + frac - now;
 }
 
 static bool is_time(uint8_t index)

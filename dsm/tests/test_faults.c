@@ -118,6 +118,17 @@ static void write_from_home(void **state)
 	assert_int_equal(*net_word(&net, 1, 0), 45);
 }
 
+/* Home owns, 1 and 2 share, 3 writes: REQ_X, 2 INV, DATA, 2 INV_ACK, DONE. */
+static void write_from_home_with_sharers(void **state)
+{
+	(void)state;
+	net_get(&net, 0, 0, true);
+	net_get(&net, 1, 0, false);
+	net_get(&net, 2, 0, false);
+	fault(3, true, 7, 1, DSM_EV_FAULT_WRITE_3);
+	assert_int_equal(net_state(&net, 0, 0), DSM_INVALID);
+}
+
 static void write_from_third(void **state)
 {
 	(void)state;
@@ -328,7 +339,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(first_touch_at_home), T(first_touch_elsewhere), T(first_touch_by_write),
 		T(read_from_home), T(read_from_third), T(read_by_home),
-		T(write_from_home), T(write_from_third), T(write_by_home),
+		T(write_from_home), T(write_from_home_with_sharers), T(write_from_third), T(write_by_home),
 		T(write_with_sharers), T(invalidations_in_parallel),
 		T(upgrade_from_home), T(upgrade_by_sharer), T(upgrade_by_owner),
 		T(upgrade_over_home), T(upgrade_by_home_owner), T(upgrade_by_home_sharer),

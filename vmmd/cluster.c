@@ -13,6 +13,7 @@
  * away while another one's vCPUs still run.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -589,7 +590,7 @@ static void on_peer(struct vm *vm, const struct hello *h, int fd)
 {
 	uint64_t bit = 1ULL << h->from, *have;
 	uint8_t answer[ANSWER_SIZE];
-	char err[128];
+	char err[128] = "fcntl failed";
 	bool wanted;
 
 	pthread_mutex_lock(&vm->lock);
@@ -605,7 +606,8 @@ static void on_peer(struct vm *vm, const struct hello *h, int fd)
 		if (channel_add(vm->channel, h->from, fd))
 			goto close_fd;
 		fd = -1;
-	} else if (space_add_link(vm->space_fd, h->from, fd, err, sizeof(err))) {
+	} else if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK) ||
+		   space_add_link(vm->space_fd, h->from, fd, err, sizeof(err))) {
 		end_with(vm, MACHINE_ERROR, ENDED_INTERNAL, (int)vm->node, "%s", err);
 		goto close_fd;
 	}

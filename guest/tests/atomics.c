@@ -30,6 +30,7 @@ struct shared {
 	_Alignas(H_PAGE) uint64_t token;	/* xchg: tokens move about, none is lost */
 	uint64_t token_sum[H_MAX_CPUS];
 	uint64_t wide_torn;
+	uint64_t rounds[H_MAX_CPUS];
 	uint8_t *taken;				/* one per ticket */
 };
 
@@ -84,9 +85,10 @@ static void work(unsigned int i, void *arg)
 	uint64_t held = i + 1;
 
 	h_barrier_wait(&s->barrier);
-	for (uint64_t k = 0; k < n_ops; k++) {
+	for (uint64_t k = 0; k < n_ops && (k % 16 || h_time_left()); k++) {
 		uint64_t t = 1;
 
+		s->rounds[i]++;
 		LOCKED("incb %0", : "+m"(s->c8) :: "memory");
 		LOCKED("addw $1, %0", : "+m"(s->c16) :: "memory");
 		LOCKED("incl %0", : "+m"(s->c32) :: "memory");
@@ -122,7 +124,7 @@ static void work(unsigned int i, void *arg)
 
 int main(int argc, char **argv)
 {
-	uint64_t total, sum, once = 0;
+	uint64_t total = 0, sum, once = 0;
 	struct shared *s;
 	uint64_t start;
 
@@ -131,12 +133,13 @@ int main(int argc, char **argv)
 	plain = h_arg("plain", 0);
 	h_args_end();
 
-	total = n_ops * h_ncpus;
 	s = h_alloc(sizeof(*s));
-	s->taken = h_alloc(total + 1);
+	s->taken = h_alloc(n_ops * h_ncpus + 1);
 	h_barrier_init(&s->barrier, h_ncpus);
 	start = h_now_ns();
 	h_run(h_ncpus, work, s);
+	for (int i = 0; i < h_ncpus; i++)
+		total += s->rounds[i];
 	h_note("cpus=%d operations=%llu seconds=%.3f", h_ncpus, (unsigned long long)total * 11,
 	       (h_now_ns() - start) / 1e9);
 

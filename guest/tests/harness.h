@@ -189,17 +189,18 @@ static __h_unused uint64_t h_now_ns(void)
 	return ts.tv_sec * 1000000000ull + ts.tv_nsec;
 }
 
-static uint64_t h_deadline_ns;
+static uint64_t h_secs, h_deadline_ns;
 
-/* Is there time left of the soft limit secs=?  Its default is 30. */
+/* Is there time left of the soft limit secs= (60), or of the part of it that h_slice() began? */
 static __h_unused bool h_time_left(void)
 {
 	return h_now_ns() < h_deadline_ns;
 }
 
-static __h_unused void h_restart_clock(uint64_t secs)
+/* From now on, one of @parts equal parts of the soft limit. */
+static __h_unused void h_slice(unsigned int parts)
 {
-	h_deadline_ns = h_now_ns() + secs * 1000000000ull;
+	h_deadline_ns = h_now_ns() + h_secs * 1000000000ull / parts;
 }
 
 static inline void h_pause(void)
@@ -479,7 +480,8 @@ static __h_unused void h_init(int argc, char **argv)
 		h_bail("too many arguments");
 	h_read_machine();
 	h_seed = h_arg("seed", 1);
-	h_restart_clock(h_arg("secs", 30));
+	h_secs = h_arg("secs", 60);
+	h_slice(1);
 }
 
 #endif /* GUEST_HARNESS_H */

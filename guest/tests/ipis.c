@@ -154,12 +154,11 @@ static void wakeups(unsigned int i, void *arg)
 
 int main(int argc, char **argv)
 {
-	uint64_t before, after, secs;
+	uint64_t before, after;
 	struct shared *s;
 
 	h_init(argc, argv);
 	n_ops = h_arg("n", 200);
-	secs = h_arg("secs", 30);
 	broken = h_arg("broken", 0);
 	h_args_end();
 	s = h_alloc(sizeof(*s));
@@ -170,6 +169,7 @@ int main(int argc, char **argv)
 
 	if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0))
 		h_bail("membarrier: %s", strerror(errno));
+	h_slice(2);
 	h_barrier_init(&s->barrier, 2);
 	before = interrupts("CAL", NULL);
 	h_run(2, asymmetric, s);
@@ -184,7 +184,7 @@ int main(int argc, char **argv)
 	h_ok(s->rounds && !s->both, "membarrier: forbidden=%llu of %llu", (unsigned long long)s->both,
 	     (unsigned long long)s->rounds);
 
-	h_restart_clock(secs);
+	h_slice(2);
 	victim = mmap(NULL, H_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (victim == MAP_FAILED)
 		h_bail("mmap: %s", strerror(errno));

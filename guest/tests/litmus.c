@@ -11,7 +11,7 @@
  *   same    the variables of an instance on neighbouring lines of one page
  *
  *   n=BATCHES               of each test and layout (100)
- *   secs=SECONDS            soft limit of each test and layout (5)
+ *   secs=SECONDS            soft limit of all together, in equal parts (60)
  *   only=NAME               one test alone
  *   layout=apart|same       one layout alone
  *   broken=1                self-test: the fences of SB are left out, so the
@@ -359,34 +359,35 @@ static void one(const struct test *t, enum layout layout, uint64_t batches)
 int main(int argc, char **argv)
 {
 	const char *only, *layout;
-	uint64_t batches, secs;
-	bool found = false;
+	unsigned int parts = 0;
+	uint64_t batches;
 
 	h_init(argc, argv);
 	batches = h_arg("n", 100);
-	secs = h_arg("secs", 5);
 	only = h_arg_str("only", NULL);
 	layout = h_arg_str("layout", NULL);
 	broken = h_arg("broken", 0);
 	h_args_end();
 
-	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
-		const struct test *t = &tests[i];
+	for (int pass = 0; pass < 2; pass++) {
+		for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
+			const struct test *t = &tests[i];
 
-		if (only && strcmp(only, t->name))
-			continue;
-		if (broken && strncmp(t->name, "SB+", 3))
-			continue;
-		found = true;
-		for (enum layout l = APART; l <= SAME; l++) {
-			if (layout && strcmp(layout, l == APART ? "apart" : "same"))
+			if ((only && strcmp(only, t->name)) || (broken && strncmp(t->name, "SB+", 3)))
 				continue;
-			/* secs= is for each test and layout. */
-			h_restart_clock(secs);
-			one(t, l, batches);
+			for (enum layout l = APART; l <= SAME; l++) {
+				if (layout && strcmp(layout, l == APART ? "apart" : "same"))
+					continue;
+				if (pass) {
+					h_slice(parts);
+					one(t, l, batches);
+				} else {
+					parts += (unsigned int)h_ncpus >= t->threads;
+				}
+			}
 		}
+		if (!pass && !parts)
+			h_bail("no such test, or too few CPUs for it");
 	}
-	if (!found)
-		h_bail("no test %s", only);
 	return h_done();
 }

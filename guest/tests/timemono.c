@@ -6,7 +6,7 @@
  * sleep takes as long by the TSC as by the clock.
  *
  *   n=ROUNDS     of the token (500)
- *   secs=        soft limit (30)
+ *   secs=        soft limit (60)
  *   broken=NS    self-test: CPUs of odd rank read NS too late a time; must be caught
  */
 #include "harness.h"

@@ -110,7 +110,7 @@ static void writer(unsigned int i)
 
 static bool wait_writers(uint64_t round, const uint64_t *before)
 {
-	uint64_t end = h_now_ns() + (broken ? 200000000ull : STUCK_S * 1000000000ull);
+	uint64_t end = h_now_ns() + (broken && !before ? 200000000ull : STUCK_S * 1000000000ull);
 
 	for (int i = 1; i < h_ncpus; i++) {
 		struct writer *w = &sh->w[i];
@@ -162,6 +162,8 @@ static bool take_away(uint64_t round)
 	/* Everybody writes: their translations are warm. */
 	if (!wait_writers(round, before)) {
 		h_note("%s: a writer did not begin", kind_name[kind]);
+		atomic_store(&sh->hold, true);
+		wait_writers(round, NULL);
 		return false;
 	}
 
@@ -441,11 +443,9 @@ int main(int argc, char **argv)
 {
 	struct sigaction sa = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER };
 	const char *only;
-	uint64_t secs;
 
 	h_init(argc, argv);
 	n_rounds = h_arg("n", 20);
-	secs = h_arg("secs", 30);
 	only = h_arg_str("only", NULL);
 	broken = h_arg("broken", 0);
 	h_args_end();
@@ -461,15 +461,15 @@ int main(int argc, char **argv)
 	for (enum kind k = 0; k < KINDS; k++) {
 		if ((only && strcmp(only, kind_name[k])) || (broken && (k == FORK || k == UNMAP_REUSE)))
 			continue;
-		h_restart_clock(secs);
+		h_slice(only ? 1 : KINDS + 2);
 		take(k);
 	}
 	if (!only || !strcmp(only, "replace")) {
-		h_restart_clock(secs);
+		h_slice(only ? 1 : KINDS + 2);
 		replace();
 	}
 	if (!broken && (!only || !strcmp(only, "churn"))) {
-		h_restart_clock(secs);
+		h_slice(only ? 1 : KINDS + 2);
 		h_run(h_ncpus, churn, NULL);
 		h_ok(!churn_bad, "churn: %llu wrong pages in %llu steps", (unsigned long long)churn_bad,
 		     (unsigned long long)churn_steps);

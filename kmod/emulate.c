@@ -494,7 +494,7 @@ static int replace(struct emu *e, const struct operand *o, bool locked, u64 old,
 	if (ret)
 		return ret;
 	if (locked && p.nr == 1) {
-		ret = e->ops->cmpxchg(e, p.piece[0].gpa, o->size, &old, val);
+		ret = (e->ops->cmpxchg)(e, p.piece[0].gpa, o->size, &old, val);
 		if (ret != EMU_OP_MMIO)
 			return ret;
 		return mmio(e, p.piece[0].gpa, (u8 *)&val, o->size, true);

@@ -266,6 +266,25 @@ static void access_end(struct cvmm_space *space, struct cvmm_acquire *a)
 		cvmm_frame_pool_trim(space);
 }
 
+/*
+ * Naturally aligned words are copied as such: a reader of page-table entries
+ * that a vCPU of this host changes must never see half of one.
+ */
+static void copy_words(void *dst, const void *src, size_t n)
+{
+	size_t i;
+
+	if (!IS_ALIGNED((unsigned long)dst | (unsigned long)src | n, 8)) {
+		if (n == 4 && IS_ALIGNED((unsigned long)dst | (unsigned long)src, 4))
+			WRITE_ONCE(*(u32 *)dst, READ_ONCE(*(const u32 *)src));
+		else
+			memcpy(dst, src, n);
+		return;
+	}
+	for (i = 0; i < n / 8; i++)
+		WRITE_ONCE(((u64 *)dst)[i], READ_ONCE(((const u64 *)src)[i]));
+}
+
 static int space_copy(struct cvmm_space *space, u64 gpa, void *buf, size_t len, bool write)
 {
 	struct cvmm_acquire a = {
@@ -286,9 +305,9 @@ static int space_copy(struct cvmm_space *space, u64 gpa, void *buf, size_t len, 
 			return ret;
 		va = kmap_local_page(a.grant.frame);
 		if (write)
-			memcpy(va + off, buf, n);
+			copy_words(va + off, buf, n);
 		else
-			memcpy(buf, va + off, n);
+			copy_words(buf, va + off, n);
 		kunmap_local(va);
 		access_end(space, &a);
 		gpa += n;

@@ -181,7 +181,7 @@ static int set_accessed(const struct walk_ops *ops, void *arg, unsigned int leve
 			want |= PTE_D;
 		if (want == old)
 			continue;
-		ret = ops->cmpxchg(arg, res->entry[level - 1].gpa, size, &old, want);
+		ret = (ops->cmpxchg)(arg, res->entry[level - 1].gpa, size, &old, want);
 		if (ret)
 			return ret;
 		res->entry[level - 1].val = want;

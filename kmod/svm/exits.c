@@ -128,6 +128,11 @@ static int handle_cr(struct cvmm_vcpu *vcpu)
 		case 0:
 			r = cvmm_set_cr0(vcpu, val);
 			break;
+		case 3:
+			if (!to_svm(vcpu)->tables_active)
+				return 1;
+			r = svm_tables_cr3(vcpu, val);
+			break;
 		case 4:
 			r = cvmm_set_cr4(vcpu, val);
 			break;
@@ -175,6 +180,20 @@ static int handle_cr(struct cvmm_vcpu *vcpu)
 		return 1;
 	}
 	cvmm_skip(vcpu, insn->len);
+	return 1;
+}
+
+/* Only intercepted while copies of the guest's tables are used. */
+static int handle_invlpg(struct cvmm_vcpu *vcpu)
+{
+	int r = cvmm_decode_at_rip(vcpu);
+
+	if (r)
+		return r < 0 ? r : 1;
+	if (vcpu->emu.insn.op != INSN_INVLPG || !to_svm(vcpu)->tables_active)
+		return 1;
+	svm_tables_invlpg(vcpu, emulate_linear(&vcpu->emu));
+	cvmm_skip(vcpu, vcpu->emu.insn.len);
 	return 1;
 }
 
@@ -323,6 +342,10 @@ int svm_handle_exit(struct cvmm_vcpu *vcpu)
 	case SVM_EXIT_EXCP_BASE + X86_TRAP_DB:
 	case SVM_EXIT_EXCP_BASE + X86_TRAP_AC:
 		return handle_exception(vcpu, code - SVM_EXIT_EXCP_BASE);
+	case SVM_EXIT_EXCP_BASE + X86_TRAP_PF:
+		return svm_tables_fault(vcpu, c->exit_info_2, c->exit_info_1);
+	case SVM_EXIT_INVLPG:
+		return handle_invlpg(vcpu);
 	case SVM_EXIT_NPF:
 		return handle_npf(vcpu);
 	case SVM_EXIT_IOIO:

@@ -295,7 +295,7 @@ void svm_enter(struct cvmm_vcpu *vcpu)
 	struct vmcb *vmcb = svm->vmcb;
 	struct vmcb_save_area *save = &vmcb->save;
 
-	svm->entry_failed = !c->enabled;
+	svm->entry_failed = !c->enabled || svm->no_tables;
 	if (svm->entry_failed)
 		return;
 
@@ -318,7 +318,8 @@ void svm_enter(struct cvmm_vcpu *vcpu)
 	vcpu->rip = save->rip;
 	vcpu->rflags = save->rflags;
 	vcpu->cr2 = save->cr2;
-	vcpu->cr3 = save->cr3;
+	if (!svm->tables_active)
+		vcpu->cr3 = save->cr3;
 	vcpu->dr6 = save->dr6;
 	vcpu->dr7 = save->dr7;
 	trace_cvmm_vcpu_exit(vcpu->id, vcpu->rip, vmcb->control.exit_code,

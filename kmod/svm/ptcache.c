@@ -322,7 +322,7 @@ static int set_dirty(struct ptcache *pc, struct walk_result *res)
 	for (tries = 0; tries < DIRTY_TRIES; tries++) {
 		u64 found = old;
 
-		ret = pc->ops->guest.cmpxchg(pc->arg, gpa, 8, &found, old | PTE_D);
+		ret = (pc->ops->guest.cmpxchg)(pc->arg, gpa, 8, &found, old | PTE_D);
 		if (ret < 0)
 			return ret;
 		if (!ret) {
@@ -349,7 +349,7 @@ static int counting_read(void *arg, u64 gpa, unsigned int size, u64 *val)
 static int counting_cmpxchg(void *arg, u64 gpa, unsigned int size, u64 *old, u64 new)
 {
 	struct ptcache *pc = arg;
-	int ret = pc->ops->guest.cmpxchg(pc->arg, gpa, size, old, new);
+	int ret = (pc->ops->guest.cmpxchg)(pc->arg, gpa, size, old, new);
 
 	if (!ret)
 		pc->count.ad_updates++;

@@ -50,6 +50,7 @@ static void svm_msr_filter_changed(struct cvmm_vm *vm)
 static int svm_vm_create(struct cvmm_vm *vm)
 {
 	struct svm_vm *svm = kzalloc(sizeof(*svm), GFP_KERNEL_ACCOUNT);
+	int err;
 
 	if (!svm)
 		return -ENOMEM;
@@ -57,6 +58,12 @@ static int svm_vm_create(struct cvmm_vm *vm)
 	if (!svm->msrpm) {
 		kfree(svm);
 		return -ENOMEM;
+	}
+	err = svm_tables_vm_create(svm);
+	if (err) {
+		free_pages((unsigned long)svm->msrpm, SVM_MSRPM_ORDER);
+		kfree(svm);
+		return err;
 	}
 	memset(svm->msrpm, 0xff, PAGE_SIZE << SVM_MSRPM_ORDER);
 	svm->msrpm_pa = __sme_pa(svm->msrpm);
@@ -71,6 +78,7 @@ static void svm_vm_destroy(struct cvmm_vm *vm)
 {
 	struct svm_vm *svm = vm->hw;
 
+	svm_tables_vm_destroy(svm);
 	free_pages((unsigned long)svm->msrpm, SVM_MSRPM_ORDER);
 	kfree(svm);
 }
@@ -128,6 +136,7 @@ static void svm_vcpu_destroy(struct cvmm_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 
+	svm_tables_destroy(vcpu);
 	svm_forget_vcpu(svm);
 	free_page((unsigned long)svm->vmcb);
 	kfree(svm);
@@ -229,7 +238,10 @@ static void svm_set_table(struct cvmm_vcpu *vcpu, bool idt, const struct kvm_dta
 
 static void svm_set_cr3(struct cvmm_vcpu *vcpu)
 {
-	to_svm(vcpu)->vmcb->save.cr3 = vcpu->cr3;
+	if (to_svm(vcpu)->tables_active)
+		svm_tables_reset(vcpu);
+	else
+		to_svm(vcpu)->vmcb->save.cr3 = vcpu->cr3;
 }
 
 /* Loaded or not. */
@@ -351,6 +363,7 @@ static void svm_prepare(struct cvmm_vcpu *vcpu, bool want_window)
 	struct svm_vcpu *svm = to_svm(vcpu);
 	struct vmcb_control_area *c = &svm->vmcb->control;
 
+	svm->no_tables = svm_tables_prepare(vcpu);
 	svm->injecting = SVM_NOTHING;
 	c->event_inj = 0;
 	c->event_inj_err = 0;

@@ -43,11 +43,16 @@ struct svm_vcpu {
 	bool irq_window;		/* VINTR is intercepted */
 	bool awaiting_iret;		/* an IRET that ends an NMI was met at iret_rip */
 	u64 iret_rip;
+	bool no_tables;			/* no memory for them: the guest is not entered */
+	bool tables_active;		/* the processor walks copies of the guest's tables */
+	struct svm_tables *tables;	/* see tables.c; NULL until they are first wanted */
 };
 
 struct svm_vm {
 	u8 *msrpm;
 	u64 msrpm_pa;
+	struct cvmm_counters tables_stats;
+	bool tables_stats_shown;	/* under vm->lock */
 };
 
 extern u32 svm_features;
@@ -83,6 +88,16 @@ void svm_flush_tlb(struct cvmm_vcpu *vcpu);
 
 /* exits.c */
 int svm_handle_exit(struct cvmm_vcpu *vcpu);
+
+/* tables.c: the guest page-table cache; the last four only while tables_active */
+int svm_tables_vm_create(struct svm_vm *svm);
+void svm_tables_vm_destroy(struct svm_vm *svm);
+void svm_tables_destroy(struct cvmm_vcpu *vcpu);
+int svm_tables_prepare(struct cvmm_vcpu *vcpu);
+void svm_tables_reset(struct cvmm_vcpu *vcpu);
+int svm_tables_cr3(struct cvmm_vcpu *vcpu, u64 cr3);
+void svm_tables_invlpg(struct cvmm_vcpu *vcpu, u64 linear);
+int svm_tables_fault(struct cvmm_vcpu *vcpu, u64 linear, u32 error);
 
 /* vmenter.S */
 void cvmm_svm_run(u64 vmcb_pa, u64 *regs, u64 host_pa);

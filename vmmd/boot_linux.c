@@ -4,7 +4,8 @@
  *
  * Low memory: 0x500 GDT, 0x7000 boot_params, 0x9000 page tables (PML4, PDPT,
  * four page directories of 2 MiB pages), 0x20000 command line.  The kernel goes
- * where it prefers to be, the initrd as high as it may.
+ * where it prefers to be; the initrd as high as it may, in the memory of the boot
+ * processor's node if it fits there: both are written and read on that node.
  */
 #include <asm/bootparam.h>
 #include <stdio.h>
@@ -78,6 +79,31 @@ static uint64_t place_kernel(const struct guest_ram *ram, const struct setup_hea
 	return 0;
 }
 
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* The highest page the initrd can begin at, between @low and @top.  0 if none. */
+static uint64_t initrd_below(uint64_t top, uint64_t low, uint64_t len)
+{
+	uint64_t at;
+
+	if (low > top || len > top - low)
+		return 0;
+	at = (top - len) & ~0xfffULL;
+	return at >= low ? at : 0;
+}
+
+static uint64_t place_initrd(const struct guest_ram *ram, const struct setup_header *h,
+			     const struct linux_image *img, uint64_t kernel_end)
+{
+	uint64_t top = min_u64(h->initrd_addr_max + 1ULL, ram->low), at;
+
+	at = initrd_below(min_u64(top, img->near), kernel_end, img->initrd_len);
+	return at ? at : initrd_below(top, kernel_end, img->initrd_len);
+}
+
 static void put_page_tables(const struct guest_ram *ram)
 {
 	uint64_t *table = ram_ptr(ram, PGTABLE_GPA, 6 * 4096), *pdpt = table + 512, *pd = pdpt + 512;
@@ -132,7 +158,7 @@ int boot_linux_load(const struct guest_ram *ram, const struct linux_image *img,
 		    struct linux_entry *entry, char *err, size_t errlen)
 {
 	size_t setup_len, payload, cmdline_len = strlen(img->cmdline);
-	uint64_t at, need, top, initrd_at = 0;
+	uint64_t at, need, initrd_at = 0;
 	struct setup_header h;
 	struct boot_params *bp;
 
@@ -151,12 +177,8 @@ int boot_linux_load(const struct guest_ram *ram, const struct linux_image *img,
 			    cmdline_len, h.cmdline_size);
 
 	if (img->initrd_len) {
-		top = h.initrd_addr_max + 1ULL < ram->low ? h.initrd_addr_max + 1ULL : ram->low;
-		if (at + need > top || img->initrd_len > top - (at + need))
-			return fail("the initrd of %zu MiB does not fit into memory besides the kernel",
-				    img->initrd_len >> 20);
-		initrd_at = (top - img->initrd_len) & ~0xfffULL;
-		if (initrd_at < at + need)
+		initrd_at = place_initrd(ram, &h, img, at + need);
+		if (!initrd_at)
 			return fail("the initrd of %zu MiB does not fit into memory besides the kernel",
 				    img->initrd_len >> 20);
 		memcpy(ram_ptr(ram, initrd_at, img->initrd_len), img->initrd, img->initrd_len);

@@ -15,6 +15,7 @@ struct linux_image {
 	size_t initrd_len;
 	const char *cmdline;
 	uint64_t rsdp;			/* guest-physical address of the RSDP */
+	uint64_t near;			/* RAM below this is the boot processor's node's */
 };
 
 /* What the boot processor starts with: 64-bit mode, flat segments, everything below 4 GiB mapped 1:1. */

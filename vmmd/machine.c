@@ -545,6 +545,7 @@ int machine_load(struct machine *m, const void *kernel, size_t kernel_len,
 		.initrd = initrd, .initrd_len = initrd_len,
 		.cmdline = m->conf->cmdline,
 		.rsdp = ACPI_BASE,
+		.near = m->conf->node[0].memory,
 	};
 	void *acpi = ram_ptr(&m->ram, ACPI_BASE, ACPI_SIZE);
 

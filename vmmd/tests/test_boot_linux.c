@@ -107,6 +107,23 @@ static void test_no_initrd(void **state)
 	assert_int_equal(bp->hdr.ramdisk_image, 0);
 }
 
+/* In the boot processor's node if it fits there, else anywhere. */
+static void test_initrd_place(void **state)
+{
+	static uint8_t initrd[2 << 20];
+	struct boot_params *bp = (void *)(ram.base + 0x7000);
+
+	(void)state;
+	img.initrd = initrd;
+	img.initrd_len = sizeof(initrd);
+	img.near = 32 * MB;
+	assert_int_equal(load(), 0);
+	assert_int_equal(bp->hdr.ramdisk_image, 30 * MB);
+	img.near = 25 * MB;
+	assert_int_equal(load(), 0);
+	assert_int_equal(bp->hdr.ramdisk_image, 62 * MB);
+}
+
 static void test_relocated(void **state)
 {
 	(void)state;
@@ -229,6 +246,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_good, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_initrd, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_initrd_place, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_relocated, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_not_a_kernel, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_truncated, setup, teardown),

@@ -1,0 +1,56 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# A guest on one host: solo.sh kvm|cvmm VCPUS TESTS [COMMAND-LINE WORDS]
+#
+# Boots the unmodified kernel with cvmm-run on stock KVM or on our engine, lets
+# it run TESTS (see guest/init.c) and reboot once, and checks that it powers off
+# with status 0.
+
+. "$CVMM_TREE/selftests/lib.sh"
+
+engine=$1 vcpus=$2 tests=$3 words=${4:-}
+cd "$CVMM_TREE" || exit 1
+out=$CVMM_OUT/solo.$engine.$vcpus
+kernel=$(scripts/kernels 6.1 | { read -r _ vmlinuz _; echo "$vmlinuz"; })
+
+# guest NAME COMMAND-LINE WORDS...: run it to its end; its console is $out.NAME
+guest()
+{
+	local name=$1
+	shift
+	cat > "$out.$name.cfg" <<-END
+	name = "solo"; memory = "512M"; engine = "/dev/$engine"; vcpus = $vcpus;
+	kernel = "$kernel"; initrd = "$CVMM_TREE/build/guest.img";
+	cmdline = "console=ttyS0 quiet panic=-1 $words $*";
+	END
+	timeout -s INT 150 build/cvmm-run -v $opts -l "$out.$name" "$out.$name.cfg" < /dev/null
+}
+
+case $engine in
+kvm)	check "stock KVM loads" modprobe kvm-amd ;;
+cvmm)	check "the module loads" cvmm_load ;;
+esac
+
+opts=
+check "the guest boots, runs its tests and powers off" \
+	guest tests "cvmm.tests=\\\"$tests\\\" cvmm.end=poweroff"
+guest_tap "$out.tests"
+
+opts=-n
+guest reboot "cvmm.run=true cvmm.end=reboot"
+status=$?
+check "a reboot ends it with status 2 under --no-reboot" [ $status = 2 ]
+
+if grep -q -E 'WARNING: |BUG: |Oops: |Kernel panic|rcu: INFO' "$out.tests" "$out.reboot"; then
+	not_ok "the guest's kernel has no complaint"
+	grep -h -E -A 20 'WARNING: |BUG: |Oops: |Kernel panic|rcu: INFO' "$out.tests" "$out.reboot"
+else
+	ok "the guest's kernel has no complaint"
+fi
+
+case $engine in
+kvm)	check "stock KVM unloads" rmmod kvm-amd ;;
+cvmm)	check "the module unloads" cvmm_unload ;;
+esac
+tap_done

@@ -109,11 +109,11 @@ static void load_host_extra(struct cvmm_vcpu *vcpu, u64 host_xcr0)
 	if (boot_cpu_has(X86_FEATURE_XSAVE) && vcpu->cr4 & X86_CR4_OSXSAVE) {
 		u64 xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
 
+		if (xcr0 != host_xcr0)
+			xsetbv(XCR_XFEATURE_ENABLED_MASK, host_xcr0);
 		/* QEMU's emulation (7.2, 10.0) lets XSETBV pass although it is intercepted. */
 		if (unlikely(xcr0 != vcpu->xcr0) && xcr0 & XFEATURE_MASK_FP)
 			vcpu->xcr0 = xcr0 & cvmm_supported_xcr0();
-		if (xcr0 != host_xcr0)
-			xsetbv(XCR_XFEATURE_ENABLED_MASK, host_xcr0);
 	}
 }
 

@@ -64,6 +64,9 @@ static int connect_one(const struct addrinfo *ai, uint64_t deadline_ms)
 			errno = error;
 			goto close_fd;
 		}
+		/* The kernel's socket layer notes that it is connected only on this call; the module looks there. */
+		if (connect(fd, ai->ai_addr, ai->ai_addrlen) && errno != EISCONN)
+			goto close_fd;
 	}
 	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK))
 		goto close_fd;

@@ -103,7 +103,7 @@ int stats_decode(const uint8_t *buf, size_t len, struct stats *s)
 		if (!n || n >= STAT_NAME_LEN || len - pos < n + 8)
 			return -1;
 		for (i = 0; i < n; i++)
-			if (!strchr("abcdefghijklmnopqrstuvwxyz0123456789._", buf[pos + i]) || !buf[pos + i])
+			if (buf[pos + i] <= ' ' || buf[pos + i] >= 0x7f || buf[pos + i] == '"' || buf[pos + i] == '\\')
 				return -1;
 		memcpy(name, buf + pos, n);
 		name[n] = '\0';

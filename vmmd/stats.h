@@ -16,7 +16,7 @@
 #define STATS_MAX	1024
 
 struct stat_entry {
-	char name[STAT_NAME_LEN];	/* "group.name", lower case */
+	char name[STAT_NAME_LEN];	/* "group.name": printable, without blanks, quotes, backslashes */
 	uint64_t value;
 };
 
@@ -33,7 +33,7 @@ void stats_add_machine(struct stats *s, const struct machine_stats *m);
 void stats_add_module(struct stats *s, const char *guest);
 void stats_free(struct stats *s);
 
-/* name length u8, name, value u64, for each.  stats_encode() returns the length; what does not fit is left out. */
+/* For each: length of the name u8, name, value u64.  stats_encode() returns the length; what does not fit is left out. */
 size_t stats_encode(const struct stats *s, uint8_t *buf, size_t max);
 int stats_decode(const uint8_t *buf, size_t len, struct stats *s);
 

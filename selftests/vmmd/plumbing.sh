@@ -1,0 +1,201 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# vmmd and cvmm-run around a fake machine (vmmd/tests/fake), with sanitizers:
+# start, power-off, reboot, stop, and every way in which a part of a running
+# guest can go away.  Three vmmds on this machine stand for three hosts.
+
+. "$(dirname "$0")/../lib.sh"
+
+bin=$CVMM_TREE/build/tests/vmmd
+[ -x "$bin/fake-vmmd" ] && [ -x "$bin/fake-cvmm-run" ] || skip_all "not built: make tests"
+dir=$(mktemp -d) || exit 1
+base=$((20000 + $$ % 20000))
+declare -a vmmd_pid
+trap cleanup EXIT
+
+cleanup()
+{
+	local p
+	for p in "${vmmd_pid[@]}"; do kill "$p" 2>/dev/null; done
+	wait
+	rm -rf "$dir"
+}
+
+# Until COMMAND succeeds, for at most SECONDS.
+until_ok()
+{
+	local n=$(($1 * 20))
+	shift
+	until "$@"; do
+		[ $((n--)) -gt 0 ] || return 1
+		sleep 0.05
+	done
+}
+
+start_vmmd()	# N [VAR=VALUE]
+{
+	local n=$1
+	env ${2:+"$2"} "$bin/fake-vmmd" -b 127.0.0.1 -p $((base + n)) -s "$dir/$n.sock" >"$dir/$n.log" 2>&1 &
+	vmmd_pid[n]=$!
+	until_ok 10 grep -q listens "$dir/$n.log"
+}
+
+ctl()	{ "$CVMM_TREE/build/cvmm" -s "$dir/$1.sock" "${@:2}"; }
+
+# config NAME NODES CMDLINE
+config()
+{
+	local i nodes= sep=
+	for ((i = 0; i < $2; i++)); do
+		nodes+="$sep{ host = \"127.0.0.1\"; port = $((base + i)); }"
+		sep=', '
+	done
+	cat >"$dir/$1.cfg" <<-EOC
+	name = "$1"; memory = "64M"; kernel = "kernel"; initrd = "initrd"; cmdline = "$3";
+	nodes = ( $nodes );
+	EOC
+}
+
+# guest_run NAME: in the background, output in NAME.out
+guest_run()
+{
+	timeout 60 "$bin/fake-cvmm-run" -v "${@:2}" "$dir/$1.cfg" </dev/null >"$dir/$1.out" 2>&1 &
+	run_pid=$!
+}
+
+guest_up()	{ until_ok 15 grep -q "fake: up" "$dir/$1.out"; }
+
+# ended STATUS NAME TEXT...: cvmm-run has ended like that, and said each TEXT
+ended()
+{
+	local want=$1 name=$2 status text
+	shift 2
+	wait $run_pid
+	status=$?
+	cat "$dir/$name.out"
+	[ $status = "$want" ] || { echo "exit status $status, expected $want"; return 1; }
+	for text; do
+		grep -q -E -- "$text" "$dir/$name.out" || { echo "no '$text'"; return 1; }
+	done
+}
+
+# Nothing of any guest is left on any host, and no sanitizer has spoken.
+no_guests()	{ for n in 0 1 2; do [ -z "$(ctl $n list)" ] || return 1; done; }
+nothing_left()
+{
+	until_ok 15 no_guests || { for n in 0 1 2; do ctl $n list; done; return 1; }
+	! grep -l -E "Sanitizer|runtime error" "$dir"/*.log "$dir"/*.out
+}
+
+# Seconds from here on that the rest of the guest may take to end.
+within()	# SECONDS COMMAND...
+{
+	local start=$SECONDS limit=$1
+	shift
+	"$@" || return 1
+	[ $((SECONDS - start)) -le "$limit" ] || { echo "took $((SECONDS - start)) s"; return 1; }
+}
+
+python3 - "$dir" <<'EOP' || exit 1
+import sys
+open(sys.argv[1] + "/kernel", "wb").write(bytes(n % 251 for n in range(3000001)))
+open(sys.argv[1] + "/initrd", "wb").write(bytes(n % 241 for n in range(5000011)))
+EOP
+for n in 0 1 2; do start_vmmd $n || { cat "$dir/$n.log"; exit 1; }; done
+
+config off 3 "fake=poweroff ms=400"
+guest_run off -s "$dir/off.json"
+check "power-off ends all nodes, status 0" ended 0 off "wrong 0" "powered off"
+check "... messages of each kind crossed" grep -q "apic_in some info_in some eoi_in some" "$dir/off.out"
+check "... the report is JSON and has three nodes" python3 -c "
+import json; d = json.load(open('$dir/off.json'))
+assert d['status'] == 0 and len(d['nodes']) == 3, d
+assert all(n['counters']['channel.rx_msgs'] > 0 for n in d['nodes']), d
+assert d['nodes'][1]['counters']['tsc.error_ns'] > 0, d"
+check "... nothing is left" nothing_left
+
+config solo 1 "fake=poweroff ms=50"
+guest_run solo
+check "one node through its vmmd" ended 0 solo "powered off"
+
+config again 3 "fake=reset ms=150 boots=$dir/boots:4"
+guest_run again -s "$dir/again.json"
+check "reboot three times, then power off" ended 0 again "powered off"
+check "... four boots" grep -q '"boots": 4' "$dir/again.json"
+config reset 2 "fake=reset ms=100"
+guest_run reset --no-reboot
+check "--no-reboot ends with status 2" ended 2 reset "has reset"
+check "... nothing is left" nothing_left
+
+config hang 3 "fake=hang"
+guest_run hang
+guest_up hang
+kill -INT $(pgrep -P $run_pid)
+check "Ctrl-C ends all nodes" ended 130 hang "ended by a signal: Interrupt"
+check "... nothing is left" nothing_left
+
+guest_run hang
+guest_up hang
+check "cvmm list shows the node" grep -q -E "hang +1/3 +1 .* ready" <(ctl 1 list)
+check "cvmm --json list is JSON" python3 -c "
+import json, sys; d = json.load(sys.stdin); assert d[0]['name'] == 'hang' and d[0]['nodes'] == 3" < <(ctl 2 -j list)
+check "cvmm stat shows counters" grep -q channel.io_out <(ctl 1 stat hang 2>/dev/null)
+check_fails "a second guest of that name is refused" "hang.* runs on this host already" \
+	timeout 20 "$bin/fake-cvmm-run" "$dir/hang.cfg"
+config other 2 "fake=poweroff ms=200"
+cp $dir/hang.out $dir/hang1.out; hang_pid=$run_pid
+guest_run other
+check "another guest beside it" ended 0 other "powered off"
+run_pid=$hang_pid
+check "cvmm stop NAME is accepted" ctl 1 stop hang
+check "... and ends the guest everywhere" ended 130 hang "node 1 .*stopped by cvmm stop"
+check_fails "cvmm stop of an unknown guest" "no guest named" ctl 0 stop nobody
+check "... nothing is left" nothing_left
+
+guest_run hang
+guest_up hang
+kill -KILL $(pgrep -P $run_pid)
+check "a killed cvmm-run leaves nothing behind" within 6 nothing_left
+wait $run_pid
+
+guest_run hang
+guest_up hang
+victim=$(ctl 1 --json list | python3 -c 'import json, sys; print(json.load(sys.stdin)[0]["pid"])')
+kill -KILL "$victim"
+check "a killed node ends the guest within 5 s" within 5 ended 70 hang "node 1 .*killed by signal 9"
+check "... nothing is left" nothing_left
+
+guest_run hang
+guest_up hang
+victim=$(ctl 2 --json list | python3 -c 'import json, sys; print(json.load(sys.stdin)[0]["pid"])')
+kill -STOP "$victim"
+check "a node that stands still is lost, within 5 s" within 5 ended 75 hang "lost node 2 .*no sign of life"
+kill -KILL "$victim"
+check "... nothing is left" nothing_left
+
+guest_run hang
+guest_up hang
+config crash 2 "fake=poweroff ms=300"
+victim=$(ctl 2 --json list | python3 -c 'import json, sys; print(json.load(sys.stdin)[0]["pid"])')
+hang_pid=$run_pid
+guest_run crash
+kill -KILL "$victim"
+check "the end of one guest does not touch another" ended 0 crash "powered off"
+run_pid=$hang_pid
+ended 70 hang
+
+guest_run hang
+guest_up hang
+kill -TERM ${vmmd_pid[2]}
+check "vmmd's SIGTERM ends its guests" within 5 ended 130 hang "node 2 .*vmmd was told to end"
+check "... and vmmd itself" within 5 wait ${vmmd_pid[2]}
+guest_run hang
+check "a host without vmmd is named" ended 69 hang "node 2: 127.0.0.1 port $((base + 2)): Connection refused"
+start_vmmd 2
+check "... nothing is left" nothing_left
+
+guest_run hang
+guest_up hang
+kill -KILL ${vmmd_pid[2]}
+check "a killed vmmd ends its guests" within 5 ended "(70|75|130)" hang "node 2" || :

@@ -2,7 +2,8 @@
 /*
  * The smallest user of the engine: bare code in a few pages of a space, one
  * vCPU, and every exit and injection looked at.  Runs on /dev/cvmm; with
- * "-d /dev/kvm" the same on stock KVM, with anonymous memory.  TAP.
+ * "-d /dev/kvm" the same on stock KVM, with anonymous memory.  TAP.  With
+ * --hold it only keeps a VM until it reads a line.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -399,11 +400,26 @@ int main(int argc, char **argv)
 {
 	struct kvm_userspace_memory_region bad = { .slot = 1, .memory_size = 4096 };
 
-	if (argc == 3 && !strcmp(argv[1], "-d"))
-		dev_path = argv[2];
+	bool hold = false;
+
+	for (int i = 1; i < argc; i++) {
+		if (!strcmp(argv[i], "-d") && i + 1 < argc)
+			dev_path = argv[++i];
+		else if (!strcmp(argv[i], "--hold"))
+			hold = true;
+	}
 	dev = open(dev_path, O_RDWR | O_CLOEXEC);
 	if (dev < 0)
 		bail(dev_path);
+	if (hold) {	/* keep a VM until a line is read */
+		vm = ioctl(dev, KVM_CREATE_VM, 0);
+		if (vm < 0)
+			bail("KVM_CREATE_VM");
+		printf("holding\n");
+		fflush(stdout);
+		getchar();
+		return 0;
+	}
 	check(ioctl(dev, KVM_GET_API_VERSION, 0) == KVM_API_VERSION, "API version");
 	make_vm();
 	bad.guest_phys_addr = MEM_SIZE;

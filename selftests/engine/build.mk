@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Tests of the vCPU engine.
+$(call program,kvm-tiny,selftests/engine/kvm_tiny.c,,-pthread)
+$(call program,kvm-fuzz,selftests/engine/kvm_fuzz.c,,-pthread)

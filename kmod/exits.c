@@ -352,6 +352,8 @@ static int emu_translate(struct emu *e, u64 linear, unsigned int access, u64 *gp
 	struct walk_cpu cpu;
 	int r;
 
+	if (access & WALK_FETCH && cvmm_hw->fetch_gpa && cvmm_hw->fetch_gpa(vcpu, linear, gpa))
+		return 0;
 	cvmm_fill_walk_cpu(vcpu, &cpu);
 	r = walk(&cpu, &cvmm_walk_ops, vcpu, linear, access, &res);
 	if (r == WALK_FAULT)

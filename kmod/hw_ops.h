@@ -41,6 +41,8 @@
  * @prepare:	put pending events and windows in place for the next entry;
  *		@want_window: user space waits for an interrupt window
  * @flush_tlb:	forget all translations at the next entry
+ * @fetch_gpa:	optional.  Where the processor found code that it has just fetched
+ *		from @linear, when that is known without a walk.
  * @enter:	IRQs off, loaded, FPU ready.  Runs the guest until it exits.
  * @handle_exit: loaded, preemptible.  1: go on, 0: back to user space with
  *		run->exit_reason set, < 0: KVM_RUN's error.
@@ -75,6 +77,7 @@ struct cvmm_hw_ops {
 	void (*set_irq_shadow)(struct cvmm_vcpu *vcpu, bool on);
 	void (*prepare)(struct cvmm_vcpu *vcpu, bool want_window);
 	void (*flush_tlb)(struct cvmm_vcpu *vcpu);
+	bool (*fetch_gpa)(struct cvmm_vcpu *vcpu, u64 linear, u64 *gpa);
 	void (*enter)(struct cvmm_vcpu *vcpu);
 	int (*handle_exit)(struct cvmm_vcpu *vcpu);
 };

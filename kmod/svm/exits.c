@@ -186,14 +186,25 @@ static int handle_cr(struct cvmm_vcpu *vcpu)
 /* Only intercepted while copies of the guest's tables are used. */
 static int handle_invlpg(struct cvmm_vcpu *vcpu)
 {
-	int r = cvmm_decode_at_rip(vcpu);
+	struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
+	u64 linear;
+	int len, r;
 
-	if (r)
-		return r < 0 ? r : 1;
-	if (vcpu->emu.insn.op != INSN_INVLPG || !to_svm(vcpu)->tables_active)
-		return 1;
-	svm_tables_invlpg(vcpu, emulate_linear(&vcpu->emu));
-	cvmm_skip(vcpu, vcpu->emu.insn.len);
+	if (svm_features & SVM_FEAT_DECODEASSISTS && svm_features & SVM_FEAT_NRIPS) {
+		linear = c->exit_info_1;
+		len = c->next_rip - vcpu->rip;
+	} else {
+		r = cvmm_decode_at_rip(vcpu);
+		if (r)
+			return r < 0 ? r : 1;
+		if (vcpu->emu.insn.op != INSN_INVLPG)
+			return 1;
+		linear = emulate_linear(&vcpu->emu);
+		len = vcpu->emu.insn.len;
+	}
+	if (to_svm(vcpu)->tables_active)
+		svm_tables_invlpg(vcpu, linear);
+	cvmm_skip(vcpu, len);
 	return 1;
 }
 

@@ -496,3 +496,27 @@ void ptcache_cr3(struct ptcache *pc)
 	}
 	pc->ops->flush(pc->arg);
 }
+
+bool ptcache_lookup(const struct ptcache *pc, u64 linear, u64 *gpa)
+{
+	u16 page = ROOT, child;
+	u64 entry, offset;
+
+	for (;;) {
+		unsigned int level = pc->pages[page].level;
+		unsigned int index = index_of(linear, level);
+
+		child = child_of(pc, page, index);
+		if (child != NONE) {
+			page = child;
+			continue;
+		}
+		entry = READ_ONCE(pc->pages[page].table[index]);
+		if (!(entry & PTE_P) || !is_leaf(level, entry))
+			return false;
+		offset = BIT_ULL(12 + 9 * (level - 1)) - 1;
+		*gpa = (entry & PTE_ADDR_MASK & ~offset) | (linear & offset);
+		/* Not one that the guest itself could not have: see above. */
+		return *gpa < pc->base;
+	}
+}

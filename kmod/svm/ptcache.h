@@ -140,4 +140,13 @@ void ptcache_invlpg(struct ptcache *pc, u64 linear);
 /* A paging mode or an attribute of all translations changed: forget everything. */
 void ptcache_flush(struct ptcache *pc);
 
+/**
+ * ptcache_lookup() - what the copies say of @linear
+ * @gpa:	out: guest-physical address of the byte
+ *
+ * For code that the processor has just fetched: the translation it used, much
+ * cheaper than a walk.  No rights are checked.  False when there is none.
+ */
+bool ptcache_lookup(const struct ptcache *pc, u64 linear, u64 *gpa);
+
 #endif /* CVMM_PTCACHE_H */

@@ -427,6 +427,7 @@ const struct cvmm_hw_ops cvmm_svm_ops = {
 	.set_irq_shadow = svm_set_irq_shadow,
 	.prepare = svm_prepare,
 	.flush_tlb = svm_flush_tlb,
+	.fetch_gpa = svm_tables_lookup,
 	.enter = svm_enter,
 	.handle_exit = svm_handle_exit,
 };

@@ -89,7 +89,8 @@ void svm_flush_tlb(struct cvmm_vcpu *vcpu);
 /* exits.c */
 int svm_handle_exit(struct cvmm_vcpu *vcpu);
 
-/* tables.c: the guest page-table cache; the last four only while tables_active */
+/* tables.c: the guest page-table cache; the last few only while
+ * tables_active */
 int svm_tables_vm_create(struct svm_vm *svm);
 void svm_tables_vm_destroy(struct svm_vm *svm);
 void svm_tables_destroy(struct cvmm_vcpu *vcpu);
@@ -97,6 +98,7 @@ int svm_tables_prepare(struct cvmm_vcpu *vcpu);
 void svm_tables_reset(struct cvmm_vcpu *vcpu);
 int svm_tables_cr3(struct cvmm_vcpu *vcpu, u64 cr3);
 void svm_tables_invlpg(struct cvmm_vcpu *vcpu, u64 linear);
+bool svm_tables_lookup(struct cvmm_vcpu *vcpu, u64 linear, u64 *gpa);
 int svm_tables_fault(struct cvmm_vcpu *vcpu, u64 linear, u32 error);
 
 /* vmenter.S */

@@ -284,6 +284,14 @@ void svm_tables_invlpg(struct cvmm_vcpu *vcpu, u64 linear)
 	count(t);
 }
 
+/* hw_ops->fetch_gpa() */
+bool svm_tables_lookup(struct cvmm_vcpu *vcpu, u64 linear, u64 *gpa)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	return svm->tables_active && ptcache_lookup(&svm->tables->cache, linear, gpa);
+}
+
 /*
  * The guest's own fault interrupts what was being delivered: exceptions combine
  * in cvmm_queue_exception(), others wait until they are allowed again.

@@ -60,6 +60,7 @@ config()
 # guest_run NAME: in the background, output in NAME.out
 guest_run()
 {
+	: >"$dir/$1.out"
 	timeout 60 "$bin/fake-cvmm-run" -v "${@:2}" "$dir/$1.cfg" </dev/null >"$dir/$1.out" 2>&1 &
 	run_pid=$!
 }
@@ -81,10 +82,16 @@ ended()
 }
 
 # Nothing of any guest is left on any host, and no sanitizer has spoken.
-no_guests()	{ for n in 0 1 2; do [ -z "$(ctl $n list)" ] || return 1; done; }
+no_guests()
+{
+	local host
+
+	for host in 0 1 2; do [ -z "$(ctl $host list)" ] || return 1; done
+}
+
 nothing_left()
 {
-	until_ok 15 no_guests || { for n in 0 1 2; do ctl $n list; done; return 1; }
+	until_ok 15 no_guests || { ctl 0 list; ctl 1 list; ctl 2 list; return 1; }
 	! grep -l -E "Sanitizer|runtime error" "$dir"/*.log "$dir"/*.out
 }
 
@@ -198,4 +205,46 @@ check "... nothing is left" nothing_left
 guest_run hang
 guest_up hang
 kill -KILL ${vmmd_pid[2]}
-check "a killed vmmd ends its guests" within 5 ended "(70|75|130)" hang "node 2" || :
+check "a killed vmmd ends its guests" within 5 ended 130 hang "node 2 .*vmmd on 127.0.0.1 has ended"
+start_vmmd 2
+check "... nothing is left" nothing_left
+
+# What is refused before anything runs.
+config fails 3 "fake=hang createfail=1"
+guest_run fails
+check "a node that cannot make its machine is named" ended 69 fails "node 1 .*was told to fail"
+kill ${vmmd_pid[1]}; wait ${vmmd_pid[1]}
+start_vmmd 1 FAKE_ENGINE_ERROR="/dev/cvmm is not there: load the module"
+guest_run off
+check "a host without an engine is named" ended 69 off "node 1 .*/dev/cvmm is not there: load the module"
+check "... nothing is left" nothing_left
+
+# Strangers on the port.
+check "bytes that are no hello are refused, and vmmd lives" python3 - $((base)) <<'EOP'
+import os, socket, sys
+for n in range(200):
+    s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+    s.sendall(os.urandom(128 if n % 2 else n))
+    s.close()
+EOP
+check "... it still answers" ctl 0 list
+check "a client that sends garbage after its hello ends alone" python3 - $((base)) <<'EOP'
+import os, socket, struct, sys
+for n in range(20):
+    s = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+    s.sendall(struct.pack("<8sIIQIIII64s24s", b"CVMMVMD1", 1, 1, n + 1, 1, 0xffffffff, 0, 0, b"stranger%d" % n, b""))
+    a = s.recv(256, socket.MSG_WAITALL)
+    assert len(a) == 256 and a[:8] == b"CVMMVMD1" and a[12:16] == bytes(4), a
+    head = struct.pack("<IHHII", 40 + n, 1 + n % 20, 0, 0, 0)
+    s.sendall((head if n % 3 else os.urandom(16)) + os.urandom(100))
+    s.settimeout(15)
+    while s.recv(65536):
+        pass
+EOP
+config off 2 "fake=poweroff ms=100"
+kill ${vmmd_pid[1]}; wait ${vmmd_pid[1]}
+start_vmmd 1
+guest_run off
+check "and a guest starts as ever" ended 0 off "powered off"
+check "... nothing is left" nothing_left
+tap_done

@@ -13,6 +13,7 @@ enum {
 	REG_A = 10, REG_B = 11, REG_C = 12, REG_D = 13,
 };
 
+#define C_UF		0x10	/* an update has ended */
 #define A_UIP		0x80	/* update in progress */
 #define B_SET		0x80	/* updates are stopped */
 #define B_BINARY	0x04
@@ -30,6 +31,7 @@ struct rtc {
 	int64_t (*now)(void *ctx);
 	void *ctx;
 	int64_t offset_ns;		/* the guest's setting of the clock */
+	int64_t update_seen;		/* second of the last update that register C told of */
 	uint8_t index;
 	uint8_t cmos[128];
 };
@@ -126,10 +128,18 @@ static bool is_time(uint8_t index)
 
 static uint8_t read_cmos(struct rtc *r)
 {
-	int64_t frac;
+	int64_t frac, second;
 
 	if (is_time(r->index))
 		load_time(r);
+	if (r->index == REG_C) {
+		/* No interrupt is wired; the update-ended flag can be polled, and reading clears it. */
+		second = (r->now(r->ctx) + r->offset_ns) / NS_PER_S;
+		if (second == r->update_seen || (r->cmos[REG_B] & B_SET))
+			return 0;
+		r->update_seen = second;
+		return C_UF;
+	}
 	if (r->index == REG_A) {
 		frac = (r->now(r->ctx) + r->offset_ns) % NS_PER_S;
 		if (!(r->cmos[REG_B] & B_SET) && frac >= NS_PER_S - UPDATE_NS)

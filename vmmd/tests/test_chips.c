@@ -63,6 +63,11 @@ static void test_rtc_time(void **state)
 	/* The interrupt enables do not stick. */
 	set_cmos(r, 11, 0x72);
 	assert_int_equal(cmos(r, 11), 0x02);
+	/* The update-ended flag can be polled, and goes by being read. */
+	cmos(r, 12);
+	assert_int_equal(cmos(r, 12), 0);
+	wall += S;
+	assert_int_equal(cmos(r, 12), 0x10);
 	assert_int_equal(cmos(r, 12), 0);
 	rtc_destroy(r);
 }

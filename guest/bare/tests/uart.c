@@ -110,7 +110,9 @@ static void strings(void)
 	for (unsigned int i = 0; i < 4; i++)
 		back[i] = inb(COM1 + DATA);
 	loop_off();
-	ok(back[0] == text[4] && back[3] == text[1] && si == text, "rep outsb downwards");
+	ok(back[0] == text[4] && back[3] == text[1] && si == text && !n,
+	   "rep outsb downwards: %x %x %x %x, at %ld, count %lu", back[0], back[1], back[2], back[3],
+	   (long)((const uint8_t *)si - text), n);
 	n = 0;
 	si = text;
 	__asm__ volatile("rep outsb" : "+S"(si), "+c"(n) : "d"(COM1) : "memory");

@@ -167,7 +167,8 @@ static int tcp_check(struct socket *sock)
 	default:
 		return -EAFNOSUPPORT;
 	}
-	if (sock->state != SS_CONNECTED || READ_ONCE(sk->sk_state) != TCP_ESTABLISHED)
+	/* Not sock->state: it lags behind after a connect() that did not wait. */
+	if (READ_ONCE(sk->sk_state) != TCP_ESTABLISHED)
 		return -ENOTCONN;
 	return 0;
 }

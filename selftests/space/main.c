@@ -96,6 +96,7 @@ static const struct {
 	{ "failure", test_failure },
 	{ "fuzz", test_fuzz },
 	{ "cycle", test_cycle },
+	{ "remote", test_remote },
 };
 
 int main(int argc, char **argv)

@@ -291,8 +291,8 @@ static void stress(unsigned int nr, unsigned int threads, unsigned int loops, en
 
 void test_stress(void)
 {
-	stress(2, 2, 4000, JOIN_TCP);
-	stress(4, 2, 1500, JOIN_UNIX);
-	stress(3, 1, 4000, JOIN_TCP);
+	stress(2, 2, 2000, JOIN_TCP);
+	stress(4, 2, 800, JOIN_UNIX);
+	stress(3, 1, 2000, JOIN_TCP);
 	ok(spaces_dump() == 0, "no space is left");
 }

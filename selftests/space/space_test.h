@@ -99,5 +99,6 @@ void test_messages(void);
 void test_failure(void);
 void test_fuzz(void);
 void test_cycle(void);
+void test_remote(void);
 
 #endif /* SPACE_TEST_H */

@@ -1,0 +1,89 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# What one host can refuse, and how cvmm-run without vmmd starts and ends, on
+# the real module: each ends with its message and leaves nothing behind.
+
+. "$(dirname "$0")/../lib.sh"
+
+run=$CVMM_TREE/build/cvmm-run
+dir=$(mktemp -d) || exit 1
+cd "$dir" || exit 1
+kernel=$("$CVMM_TREE"/scripts/kernels "$(uname -r | grep -o '^[0-9]*\.[0-9]*')" | cut -d' ' -f2)
+
+# config NAME MEMORY [MORE]
+config()
+{
+	cat >"$1.cfg" <<-EOC
+	name = "$1"; memory = "$2"; engine = "/dev/cvmm";
+	kernel = "$kernel"; cmdline = "console=ttyS0 earlyprintk=ttyS0 panic=-1"; ${3:-}
+	EOC
+}
+
+# refused STATUS TEXT CONFIG
+refused()
+{
+	local status
+	timeout 60 "$run" "$3" </dev/null >out 2>&1
+	status=$?
+	tail -n 5 out
+	[ $status = "$1" ] || { echo "exit status $status, expected $1"; return 1; }
+	grep -q -E -- "$2" out || { echo "no '$2'"; return 1; }
+}
+
+# Until a line of FILE has TEXT, for at most a minute.
+wait_for()
+{
+	timeout 60 tail -n +1 -f "$2" 2>/dev/null | grep -q -m 1 -E -- "$1"
+}
+
+start()		# NAME
+{
+	"$run" -v "$1.cfg" </dev/null >"$1.out" 2>&1 &
+	guest=$!
+	wait_for "Linux version" "$1.out"
+}
+
+ended()		# STATUS
+{
+	local status
+	wait $guest
+	status=$?
+	[ $status = "$1" ] || { echo "exit status $status, expected $1"; return 1; }
+}
+
+config one 128M
+check "the module is not loaded" refused 69 "/dev/cvmm is not there: load the module" one.cfg
+
+modprobe kvm-amd
+python3 -c '
+import fcntl, os, time
+vm = fcntl.ioctl(os.open("/dev/kvm", os.O_RDWR), 0xae01, 0)
+open("held", "w").close()
+time.sleep(600)' &
+holder=$!
+while [ ! -e held ]; do sleep 0.1; done
+check "the module loads beside KVM" cvmm_load
+check "another hypervisor is active" refused 69 "another hypervisor uses this host" one.cfg
+kill $holder
+wait $holder 2>/dev/null
+
+config big 512G
+check "not enough memory" refused 69 "not enough memory: the guest needs 524288 MiB of this host" big.cfg
+head -c 100000 /dev/urandom >noise
+sed "s,$kernel,noise," one.cfg >noise.cfg
+check "a kernel that is none" refused 66 "noise|bzImage|kernel" noise.cfg
+
+check "a guest starts" start one
+check "a second guest of its name is refused" refused 69 'a guest named "one" runs on this host already' one.cfg
+check "cvmm stat shows its space" grep -q "space one: host 0 of 1" <("$CVMM_TREE/build/cvmm" stat)
+kill -INT $guest
+check "Ctrl-C ends it with status 130" ended 130
+check "... the name is free again" start one
+kill -TERM $guest
+check "SIGTERM ends it with status 143" ended 143
+start one
+kill -KILL $guest
+check "SIGKILL of cvmm-run" ended 137
+check "... leaves nothing: the module unloads" cvmm_unload
+tap_done

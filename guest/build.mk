@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The guest's initramfs: busybox, guest/init and every program of guest/tests,
 # linked statically.  The guest's kernel is a distribution's, as it is.
+# Compressed, because the guest reads and then poisons each page of it on
+# whatever host it likes: two remote faults a page.
 #
 # Each guest/tests/NAME.c is one program, /tests/NAME in the guest.
 # The unit test guest/native runs small forms of them on this machine.
@@ -37,8 +39,9 @@ $(guest-progs): $(guest-multi)
 .SECONDARY: $(call objs,guest/init.c $(wildcard guest/tests/*.c)) $(guest-names:%=$(BUILD)/guest/%.part.o)
 
 $(BUILD)/guest.img: scripts/mkinitramfs guest/build.mk $(guest-init) $(guest-progs)
-	scripts/mkinitramfs $@ console proc/ sys/ tmp/ run/ root/ bin/busybox=$(shell command -v busybox) \
+	scripts/mkinitramfs $(@:.img=.cpio) console proc/ sys/ tmp/ run/ root/ bin/busybox=$(shell command -v busybox) \
 		bin/sh-\>busybox init=$(guest-init) tests/multi=$(guest-multi) $(foreach p,$(guest-names),tests/$(p)-\>multi)
+	zstd -q -f -19 --rm -o $@ $(@:.img=.cpio)
 
 include $(wildcard guest/bare/build.mk)
 

@@ -264,7 +264,8 @@ static void on_signal(struct session *s, int sigfd)
 
 	if (read(sigfd, &si, sizeof(si)) != sizeof(si))
 		return;
-	if (s->signal)
+	/* An insistent second one does not wait for anything; timeout(1) sends two at once. */
+	if (s->signal && now_ms() - s->ending_ms > RUN_INSIST_MS)
 		exit(128 + (int)si.ssi_signo);
 	if (!s->ending)
 		s->signal = (int)si.ssi_signo;

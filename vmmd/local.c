@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
+#include "vmmd/conn.h"
 #include "vmmd/console.h"
 #include "vmmd/machine.h"
 #include "vmmd/run.h"
@@ -50,6 +51,7 @@ static void *runner(void *arg)
 struct wish {
 	bool reset;		/* boot again */
 	int signal;		/* end, because of this */
+	uint64_t signal_ms;
 	bool quit;
 };
 
@@ -59,10 +61,13 @@ static void read_signal(int sigfd, struct boot *b, struct wish *w)
 
 	if (read(sigfd, &si, sizeof(si)) != sizeof(si))
 		return;
-	/* The second one does not wait for anything. */
-	if (w->signal)
+	/* An insistent second one does not wait for anything; timeout(1) sends two at once. */
+	if (w->signal && now_ms() - w->signal_ms > RUN_INSIST_MS)
 		exit(128 + (int)si.ssi_signo);
+	if (w->signal)
+		return;
 	w->signal = (int)si.ssi_signo;
+	w->signal_ms = now_ms();
 	machine_stop(b->machine);
 }
 

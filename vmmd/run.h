@@ -25,6 +25,8 @@ enum run_status {
 	RUN_STOPPED = 130,	/* the user or an operator ended it; 128 + n: signal n */
 };
 
+#define RUN_INSIST_MS	1000	/* a signal this long after the first one means now */
+
 struct blob {
 	uint8_t *data;
 	size_t len;

@@ -219,6 +219,65 @@ guest_run off
 check "a host without an engine is named" ended 69 off "node 1 .*/dev/cvmm is not there: load the module"
 check "... nothing is left" nothing_left
 
+# A terminal: raw while the guest runs, echo through the guest, the escape key, restored at the end.
+kill ${vmmd_pid[1]}; wait ${vmmd_pid[1]}
+start_vmmd 1
+cat >"$dir/terminal.py" <<'EOP'
+import fcntl, os, select, signal, sys, termios, time
+program, config, keys, status, signal_nr = sys.argv[1:6]
+master, slave = os.openpty()
+before = termios.tcgetattr(slave)
+pid = os.fork()
+if pid == 0:
+    os.setsid()
+    os.dup2(slave, 0), os.dup2(slave, 1), os.dup2(slave, 2)
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    os.execv(program, [program, config])
+seen = b""
+def read_until(text, limit):
+    global seen
+    end = time.time() + limit
+    while text not in seen:
+        assert time.time() < end, seen
+        if select.select([master], [], [], 0.2)[0]:
+            seen += os.read(master, 4096)
+read_until(b"fake: up", 20)
+assert not termios.tcgetattr(slave)[3] & termios.ICANON, "the terminal is not raw"
+os.write(master, b"hello\x03guest")
+read_until(b"hello\x03guest", 10)
+if signal_nr != "0":
+    os.kill(pid, int(signal_nr))
+else:
+    os.write(master, b"\x1d")
+    read_until(b"q: quit", 10)
+    os.write(master, keys.encode())
+    if keys == "r":
+        seen = b""
+        read_until(b"fake: up", 20)
+        os.write(master, b"!")
+end = time.time() + 20
+while True:
+    done, st = os.waitpid(pid, os.WNOHANG)
+    if done:
+        break
+    assert time.time() < end, "it does not end"
+    if select.select([master], [], [], 0.1)[0]:
+        os.read(master, 4096)
+assert termios.tcgetattr(slave)[3] == before[3] and termios.tcgetattr(slave)[0] == before[0], "not restored"
+code = os.waitstatus_to_exitcode(st)
+assert code == int(status), code
+EOP
+tty_case() { timeout 90 python3 "$dir/terminal.py" "$bin/fake-cvmm-run" "$dir/$1.cfg" "${@:2}"; }
+check "a terminal: Ctrl-] q" tty_case hang q 130 0
+check "a terminal: Ctrl-] r, then power-off" tty_case hang r 0 0
+check "a terminal: SIGTERM restores it" tty_case hang - 143 15
+cat >"$dir/here.cfg" <<-EOC
+name = "here"; memory = "64M"; kernel = "kernel"; initrd = "initrd"; cmdline = "fake=hang";
+EOC
+check "a terminal, without vmmd: Ctrl-] q" tty_case here q 130 0
+check "a terminal, without vmmd: Ctrl-] r, then power-off" tty_case here r 0 0
+check "... nothing is left" nothing_left
+
 # Strangers on the port.
 check "bytes that are no hello are refused, and vmmd lives" python3 - $((base)) <<'EOP'
 import os, socket, sys

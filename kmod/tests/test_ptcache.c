@@ -4,8 +4,8 @@
  * architecture.
  *
  * A guest edits its page tables at random, flushes as it likes, and accesses
- * memory.  The "hardware" here walks the cache's copies and has a TLB of its own
- * that is only emptied when the cache asks for it.  Checked for each access:
+ * memory.  The "hardware" here walks the cache's copies and has a TLB and a cache
+ * of upper levels of its own, only emptied when the cache asks for it.  Checked for each access:
  *
  * - the translation that was used is one that the guest's tables gave, with
  *   accessed bits set at every level (and for a write the dirty bit), at some
@@ -70,6 +70,9 @@ struct lin {
 	struct tr valid[MAX_VALID];	/* since the last flush */
 	bool cached;			/* the hardware's TLB */
 	struct tr tlb;
+	bool upper;			/* its cache of upper levels: the lowest table, and rights */
+	u64 table;
+	bool w, u, x;
 };
 
 static const unsigned int idx4[] = { 0, 1, 511 }, idx3[] = { 0, 1 }, idx2[] = { 0, 3 },
@@ -107,6 +110,9 @@ static int copy_entry(u64 gpa, u64 *val)
 	return 0;
 }
 
+static u64 lowest_table;	/* of the last walk that ended at level 1 */
+static struct tr lowest_rights;
+
 /* 0 with *t, or the P and RSVD bits of the fault plus 0x100. */
 static u32 model_walk(read_entry entry, u64 root, unsigned int bits, u64 linear, struct tr *t)
 {
@@ -116,6 +122,10 @@ static u32 model_walk(read_entry entry, u64 root, unsigned int bits, u64 linear,
 	*t = (struct tr){ .w = true, .u = true, .x = true, .a = true };
 	for (level = 4; level >= 1; level--) {
 		shift = 12 + 9 * (level - 1);
+		if (level == 1) {
+			lowest_table = table;
+			lowest_rights = *t;
+		}
 		entry(table + 8 * ((linear >> shift) & 511), &e);
 		if (!(e & 1))
 			return 0x100;
@@ -313,8 +323,37 @@ static void enter_guest(void)
 	if (!flush_wanted)
 		return;
 	flush_wanted = false;
-	for (i = 0; i < NR_LIN; i++)
+	for (i = 0; i < NR_LIN; i++) {
 		lins[i].cached = false;
+		lins[i].upper = false;
+	}
+}
+
+/* The hardware's walk of the copies, at times from a cached upper level. */
+static u32 hardware_access(struct lin *l, const struct access *a, struct tr *t)
+{
+	u64 e;
+
+	if (l->upper && chance(50)) {
+		copy_entry(l->table + 8 * ((l->addr >> 12) & 511), &e);
+		*t = (struct tr){
+			.gpa = e & 0xffffffffff000ULL, .w = l->w && (e & 2), .u = l->u && (e & 4),
+			.x = l->x && !(e >> 63), .d = e & 0x40, .g = e & 0x100, .a = true, .pkey = (e >> 59) & 15,
+		};
+		if ((e & 1) && !model_check(t, a))
+			return 0;
+		l->upper = false;	/* a fault is decided by a whole walk */
+	}
+	lowest_table = 0;
+	e = model_access(copy_entry, ptcache_root(pc), HOST_BITS, l->addr, a, t);
+	if (!e && lowest_table && chance(70)) {
+		l->upper = true;
+		l->table = lowest_table;
+		l->w = lowest_rights.w;
+		l->u = lowest_rights.u;
+		l->x = lowest_rights.x;
+	}
+	return e;
 }
 
 /* --------------------------------------------------------------- actions */
@@ -370,7 +409,7 @@ static void do_access(struct lin *l)
 			if (chance(50))
 				l->cached = false;
 		}
-		error = model_access(copy_entry, ptcache_root(pc), HOST_BITS, l->addr, &a, &t);
+		error = hardware_access(l, &a, &t);
 		if (l->cached && !error && chance(20) && model_check(&l->tlb, &a))
 			error = 0x100 | model_check(&l->tlb, &a);	/* a spurious fault */
 		if (!error) {
@@ -423,7 +462,19 @@ static void edit(void)
 {
 	static const unsigned int idx[] = { 0, 1, 2, 3, 7, 256, 511 };
 	u64 *e = &ram[rnd() % FRAMES][idx[rnd() % 7]];
+	u64 table = cpu.cr3, lin = lins[rnd() % NR_LIN].addr;
+	unsigned int shift, depth = rnd() % 4;
 
+	/* Often an entry that is in use: follow an address some levels down. */
+	for (shift = 39; chance(90); shift -= 9) {
+		table &= 0xffffffffff000ULL;
+		if (table >= FRAMES * 4096)
+			break;
+		e = &ram[table >> 12][(lin >> shift) & 511];
+		if (!depth-- || !(*e & 1))
+			break;
+		table = *e;
+	}
 	switch (rnd() % 8) {
 	case 0: *e &= ~0x20ULL; break;			/* young no more */
 	case 1: *e &= ~0x40ULL; break;			/* cleaned */
@@ -464,6 +515,7 @@ static void start(u64 s, unsigned int tables)
 				for (d = 0; d < 5; d++, n++) {
 					lins[n].nr = 0;
 					lins[n].cached = false;
+					lins[n].upper = false;
 					lins[n].addr = (u64)idx4[a] << 39 | (u64)idx3[b] << 30 |
 						       (u64)idx2[c] << 21 | (u64)idx1[d] << 12;
 					if (a == 2)

@@ -129,7 +129,10 @@ static void debug(void)
 	__asm__ volatile("mov %0, %%dr0; mov %1, %%dr7" :: "r"(&watched), "r"(0xd0002ul | 0x400));
 	t = TRY("movq $1, %1", "m"(watched));
 	__asm__ volatile("mov %0, %%dr7" :: "r"(0x400ul));
-	ok(t.vector == 1 && (t.dr6 & 0xf) == 1, "data breakpoint: exception %lu, DR6 %lx", t.vector, t.dr6);
+	if (t.vector == NO_TRAP && is_tcg_cpu() && !is_tcg())
+		skip("data breakpoint", "QEMU's VMRUN arms none");
+	else
+		ok(t.vector == 1 && (t.dr6 & 0xf) == 1, "data breakpoint: exception %lu, DR6 %lx", t.vector, t.dr6);
 
 	__asm__ volatile("mov %0, %%dr6" :: "r"(0xffff0ff0ul));
 	t = TRY(".byte 0xf1");

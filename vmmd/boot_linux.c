@@ -3,7 +3,7 @@
  * Loading a Linux bzImage: see boot_linux.h.
  *
  * Low memory: 0x500 GDT, 0x7000 boot_params, 0x9000 page tables (PML4, PDPT,
- * four page directories of 2 MiB pages), 0x20000 command line.  The kernel goes
+ * four page directories of 2 MiB pages), 0x20000 command line, 0x30000 setup_data.  The kernel goes
  * where it prefers to be; the initrd as high as it may, in the memory of the boot
  * processor's node if it fits there: both are written and read on that node.
  */
@@ -19,6 +19,7 @@
 #define PGTABLE_GPA	0x9000
 #define CMDLINE_GPA	0x20000
 #define CMDLINE_MAX	0x10000
+#define SETUP_DATA_GPA	0x30000
 #define LOW_END		0xa0000		/* conventional memory */
 #define ONE_MIB		0x100000
 
@@ -132,26 +133,38 @@ static void put_gdt(const struct guest_ram *ram, struct linux_entry *entry)
 	entry->ds = 0x18;
 }
 
+enum { E820_RAM = 1, E820_RESERVED = 2 };
+
 static void add_e820(struct boot_params *bp, uint64_t addr, uint64_t size, uint32_t type)
 {
-	struct boot_e820_entry *e = &bp->e820_table[bp->e820_entries];
-
-	if (!size)
-		return;
-	e->addr = addr;
-	e->size = size;
-	e->type = type;
-	bp->e820_entries++;
+	bp->e820_table[bp->e820_entries++] = (struct boot_e820_entry){ addr, size, type };
 }
 
-static void put_e820(const struct guest_ram *ram, struct boot_params *bp)
+/*
+ * The memory map: the boot node's RAM in boot_params, the rest in an extension
+ * by setup_data.  The kernel uses both alike, but the loader in front of it looks
+ * for a random place in the former only, and so keeps the kernel on the node
+ * that writes it.
+ */
+static void put_e820(const struct guest_ram *ram, uint64_t near, struct boot_params *bp)
 {
-	enum { RAM = 1, RESERVED = 2 };
+	uint64_t first_end = min_u64(ram->low, near);
+	struct setup_data *ext = ram_ptr(ram, SETUP_DATA_GPA, 4096);
+	struct boot_e820_entry *e = (struct boot_e820_entry *)ext->data;
 
-	add_e820(bp, 0, LOW_END, RAM);
-	add_e820(bp, ACPI_BASE, ACPI_SIZE, RESERVED);
-	add_e820(bp, ONE_MIB, ram->low - ONE_MIB, RAM);
-	add_e820(bp, RAM_HIGH_BASE, ram->high, RAM);
+	add_e820(bp, 0, LOW_END, E820_RAM);
+	add_e820(bp, ACPI_BASE, ACPI_SIZE, E820_RESERVED);
+	add_e820(bp, ONE_MIB, first_end - ONE_MIB, E820_RAM);
+
+	if (first_end < ram->low)
+		*e++ = (struct boot_e820_entry){ first_end, ram->low - first_end, E820_RAM };
+	if (ram->high)
+		*e++ = (struct boot_e820_entry){ RAM_HIGH_BASE, ram->high, E820_RAM };
+	ext->next = 0;
+	ext->type = SETUP_E820_EXT;
+	ext->len = (uint8_t *)e - ext->data;
+	if (ext->len)
+		bp->hdr.setup_data = SETUP_DATA_GPA;
 }
 
 int boot_linux_load(const struct guest_ram *ram, const struct linux_image *img,
@@ -195,7 +208,9 @@ int boot_linux_load(const struct guest_ram *ram, const struct linux_image *img,
 	bp->hdr.ramdisk_image = initrd_at;
 	bp->hdr.ramdisk_size = img->initrd_len;
 	bp->acpi_rsdp_addr = img->rsdp;
-	put_e820(ram, bp);
+	/* A first node too small for kernel and initrd is not kept apart. */
+	put_e820(ram, at + need <= img->near && initrd_at + img->initrd_len <= img->near ?
+		 img->near : ram->low, bp);
 
 	put_page_tables(ram);
 	put_gdt(ram, entry);

@@ -112,6 +112,8 @@ static void test_initrd_place(void **state)
 {
 	static uint8_t initrd[2 << 20];
 	struct boot_params *bp = (void *)(ram.base + 0x7000);
+	struct boot_e820_entry *e;
+	struct setup_data *ext;
 
 	(void)state;
 	img.initrd = initrd;
@@ -119,9 +121,22 @@ static void test_initrd_place(void **state)
 	img.near = 32 * MB;
 	assert_int_equal(load(), 0);
 	assert_int_equal(bp->hdr.ramdisk_image, 30 * MB);
+	/* The kernel's loader sees this node's memory, the kernel all of it. */
+	assert_int_equal(bp->e820_entries, 3);
+	assert_int_equal(bp->e820_table[2].addr + bp->e820_table[2].size, 32 * MB);
+	assert_int_equal(bp->hdr.setup_data, 0x30000);
+	ext = (void *)(ram.base + 0x30000);
+	assert_int_equal(ext->type, SETUP_E820_EXT);
+	assert_int_equal(ext->next, 0);
+	assert_int_equal(ext->len, sizeof(*e));
+	e = (void *)ext->data;
+	assert_true(e->addr == 32 * MB && e->size == 32 * MB && e->type == 1);
+
 	img.near = 25 * MB;
 	assert_int_equal(load(), 0);
 	assert_int_equal(bp->hdr.ramdisk_image, 62 * MB);
+	assert_int_equal(bp->e820_table[2].addr + bp->e820_table[2].size, 64 * MB);
+	assert_int_equal(bp->hdr.setup_data, 0);
 }
 
 static void test_relocated(void **state)

@@ -389,7 +389,8 @@ static void *io_thread(void *arg)
  */
 void machine_adjust_tsc(struct machine *m, int64_t delta)
 {
-	uint64_t stopped;
+	struct timespec pause = { 0 };
+	uint64_t stopped, ns;
 	unsigned int i;
 
 	pthread_mutex_lock(&m->adjust_lock);
@@ -405,8 +406,14 @@ void machine_adjust_tsc(struct machine *m, int64_t delta)
 
 	stopped = __rdtsc();
 	atomic_fetch_add(&m->tsc_offset, delta);
-	while (delta < 0 && __rdtsc() - stopped < (uint64_t)-delta && !machine_ended(m))
-		_mm_pause();
+	if (delta < 0) {
+		ns = -(uint64_t)delta * 1000000 / m->tsc_khz;
+		pause.tv_sec = ns / 1000000000;
+		pause.tv_nsec = ns % 1000000000;
+		nanosleep(&pause, NULL);
+		while (__rdtsc() - stopped < -(uint64_t)delta)
+			_mm_pause();
+	}
 
 	atomic_store(&m->gate, false);
 	pthread_mutex_lock(&m->lock);

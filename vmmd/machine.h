@@ -10,6 +10,10 @@
  * A machine knows nothing of sockets.  What concerns another host leaves by
  * struct machine_peer_ops and comes in by the machine_rx_*() calls; on a
  * single host the ops are NULL and never needed.
+ *
+ * A machine's threads have all signals blocked; SIGUSR1 is theirs, sent by the
+ * machine to single threads and never to the process.  MACHINE.rst describes
+ * what the guest sees.
  */
 #ifndef VMMD_MACHINE_H
 #define VMMD_MACHINE_H
@@ -125,7 +129,11 @@ void machine_destroy(struct machine *m);
 /* Serial input to the guest, node 0.  Returns how many bytes the UART's queue took. */
 size_t machine_console_in(struct machine *m, const void *buf, size_t len);
 
-/* Move the guest's TSC on this host by @delta cycles from now on (never backwards for a running vCPU: it is slewed). */
+/*
+ * Move the guest's TSC on this host by @delta cycles.  All vCPUs here step
+ * together, stopped for the moment; a step back takes as long as its length, so
+ * that none reads less than before.  Blocks until no vCPU runs the guest.
+ */
 void machine_adjust_tsc(struct machine *m, int64_t delta);
 
 /* From the peers.  Any thread. */

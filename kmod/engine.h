@@ -149,7 +149,8 @@ struct cvmm_vcpu {
 
 	/* Seen by other CPUs. */
 	enum cvmm_vcpu_mode mode;
-	int cpu;			/* where it is loaded, -1 nowhere */
+	int cpu;			/* where it was loaded last, -1 nowhere yet */
+	bool loaded;			/* own thread, preemption off */
 	unsigned long requests;
 
 	/* Registers.  cr3, cr2, rip, rsp, rax, rflags: exchanged with the hardware at each entry. */
@@ -179,6 +180,7 @@ struct cvmm_vcpu {
 
 	/* What is left to do of the last exit when KVM_RUN is called again. */
 	int (*complete)(struct cvmm_vcpu *vcpu);
+	u64 complete_rip;		/* nothing is left when user space moved RIP since */
 	u8 pio_size;
 	u8 insn_len;
 	struct emu emu;
@@ -204,6 +206,8 @@ int cvmm_check_extension(long ext);
 int cvmm_vm_create(unsigned long type);
 void cvmm_vm_get(struct cvmm_vm *vm);
 void cvmm_vm_put(struct cvmm_vm *vm);
+int cvmm_kick_init(void);
+void cvmm_kick_exit(void);
 void cvmm_vm_kick_all(struct cvmm_vm *vm);
 void cvmm_vm_kick_and_flush(struct cvmm_vm *vm);
 

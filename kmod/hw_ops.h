@@ -29,9 +29,10 @@
  *		elsewhere before or another vCPU was here.
  * @vcpu_put:	leaves this CPU; preemption off
  * @get_segment/@set_segment/@get_table/@set_table: tables: [0] GDT, [1] IDT
- * @sync_control: cr0, cr4, efer, cr8, tsc_aux or debug registers of the
+ * @sync_control: cr0, cr4, efer, cr8 or debug registers of the
  *		vCPU were changed by software: make the hardware state follow
  * @set_cr3:	vcpu->cr3 was changed by software
+ * @set_tsc_aux: set vcpu->tsc_aux, loaded or not
  * @cpl:	current privilege level
  * @msr_get/@msr_set: registers that live in the vendor's structures; true
  *		when @index is one of them
@@ -69,6 +70,7 @@ struct cvmm_hw_ops {
 	void (*set_table)(struct cvmm_vcpu *vcpu, bool idt, const struct kvm_dtable *t);
 	void (*sync_control)(struct cvmm_vcpu *vcpu);
 	void (*set_cr3)(struct cvmm_vcpu *vcpu);
+	void (*set_tsc_aux)(struct cvmm_vcpu *vcpu, u32 val);
 	unsigned int (*cpl)(struct cvmm_vcpu *vcpu);
 	bool (*msr_get)(struct cvmm_vcpu *vcpu, u32 index, u64 *val);
 	bool (*msr_set)(struct cvmm_vcpu *vcpu, u32 index, u64 val);

@@ -276,9 +276,12 @@ static int __init engine_init(void)
 		pr_info("no usable SVM: spaces only\n");
 		return 0;
 	}
-	err = cvmm_svm_ops.cpu_alloc();
+	err = cvmm_kick_init();
 	if (err)
 		return err;
+	err = cvmm_svm_ops.cpu_alloc();
+	if (err)
+		goto exit_kick;
 	cvmm_hw = &cvmm_svm_ops;
 	/*
 	 * For as long as the module is loaded: each change of the key patches
@@ -305,6 +308,8 @@ dec_notifier:
 	preempt_notifier_dec();
 	cvmm_hw->cpu_free();
 	cvmm_hw = NULL;
+exit_kick:
+	cvmm_kick_exit();
 	return err;
 }
 
@@ -318,6 +323,7 @@ static void engine_exit(void)
 	preempt_notifier_dec();
 	cvmm_hw->cpu_free();
 	cvmm_hw = NULL;
+	cvmm_kick_exit();
 }
 
 static int __init cvmm_init(void)

@@ -167,8 +167,7 @@ int cvmm_msr_write(struct cvmm_vcpu *vcpu, u32 index, u64 val, bool host)
 	case MSR_TSC_AUX:
 		if (val >> 32)
 			return CVMM_MSR_INVALID;
-		vcpu->tsc_aux = val;
-		cvmm_hw->sync_control(vcpu);
+		cvmm_hw->set_tsc_aux(vcpu, val);
 		return 0;
 	case MSR_IA32_MISC_ENABLE:
 		vcpu->misc_enable = val;

@@ -30,6 +30,7 @@ static void load_on(struct cvmm_vcpu *vcpu, int cpu)
 	bool changed = vcpu->cpu != cpu;
 
 	WRITE_ONCE(vcpu->cpu, cpu);
+	vcpu->loaded = true;
 	cvmm_hw->vcpu_load(vcpu, changed);
 }
 
@@ -38,9 +39,15 @@ static void vcpu_sched_in(struct preempt_notifier *pn, int cpu)
 	load_on(container_of(pn, struct cvmm_vcpu, preempt_notifier), cpu);
 }
 
+static void unload(struct cvmm_vcpu *vcpu)
+{
+	cvmm_hw->vcpu_put(vcpu);
+	vcpu->loaded = false;
+}
+
 static void vcpu_sched_out(struct preempt_notifier *pn, struct task_struct *next)
 {
-	cvmm_hw->vcpu_put(container_of(pn, struct cvmm_vcpu, preempt_notifier));
+	unload(container_of(pn, struct cvmm_vcpu, preempt_notifier));
 }
 
 static struct preempt_ops vcpu_preempt_ops = {
@@ -60,7 +67,7 @@ void cvmm_vcpu_load(struct cvmm_vcpu *vcpu)
 void cvmm_vcpu_put(struct cvmm_vcpu *vcpu)
 {
 	preempt_disable();
-	cvmm_hw->vcpu_put(vcpu);
+	unload(vcpu);
 	preempt_notifier_unregister(&vcpu->preempt_notifier);
 	preempt_enable();
 }
@@ -151,7 +158,7 @@ static bool enter_guest(struct cvmm_vcpu *vcpu)
 	smp_store_release(&vcpu->mode, CVMM_OUTSIDE_GUEST);
 	/* Take the interrupt that made us exit while the time still counts as the guest's. */
 	local_irq_enable();
-	barrier();
+	asm volatile("nop" : : : "memory");	/* CLI right behind STI would let none in */
 	local_irq_disable();
 	vtime_account_guest_exit();
 	local_irq_enable();
@@ -242,12 +249,17 @@ int cvmm_vcpu_run(struct cvmm_vcpu *vcpu)
 		int (*complete)(struct cvmm_vcpu *vcpu) = vcpu->complete;
 
 		vcpu->complete = NULL;
+		if (vcpu->rip != vcpu->complete_rip)
+			goto completed;
 		idx = srcu_read_lock(&vcpu->vm->srcu);
 		r = complete(vcpu);
 		srcu_read_unlock(&vcpu->vm->srcu, idx);
+		if (r == -EINTR)
+			run->exit_reason = KVM_EXIT_INTR;
 		if (r <= 0)
 			goto out;
 	}
+completed:
 	if (cvmm_immediate_exit(run)) {
 		run->exit_reason = KVM_EXIT_INTR;
 		r = -EINTR;
@@ -255,6 +267,7 @@ int cvmm_vcpu_run(struct cvmm_vcpu *vcpu)
 	}
 	r = run_loop(vcpu);
 out:
+	vcpu->complete_rip = vcpu->rip;
 	fill_run(vcpu);
 	fpu_swap_kvm_fpstate(&vcpu->fpu, false);
 	cvmm_vcpu_put(vcpu);

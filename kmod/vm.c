@@ -47,7 +47,6 @@ static void vm_destroy(struct cvmm_vm *vm)
 {
 	if (vm->space) {
 		cvmm_space_del_counters(vm->space, &vm->stats);
-		cvmm_space_detach(vm->space, &vm->client);
 		cvmm_space_put(vm->space);
 	}
 	cvmm_hw->vm_destroy(vm);
@@ -68,9 +67,40 @@ void cvmm_vm_put(struct cvmm_vm *vm)
 
 	if (!refcount_dec_and_test(&vm->users))
 		return;
+	/* First: revocations look at the vCPUs. */
+	if (vm->space)
+		cvmm_space_detach(vm->space, &vm->client);
 	for (i = 0; i < vm->nr_vcpus; i++)
 		cvmm_vcpu_free(vm->vcpus[i]);
 	vm_destroy(vm);
+}
+
+/* CPUs to kick; used with preemption off. */
+static DEFINE_PER_CPU(cpumask_var_t, kick_mask);
+
+/* At module load. */
+int cvmm_kick_init(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		if (!zalloc_cpumask_var_node(per_cpu_ptr(&kick_mask, cpu), GFP_KERNEL,
+					     cpu_to_node(cpu))) {
+			cvmm_kick_exit();
+			return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+void cvmm_kick_exit(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		free_cpumask_var(*per_cpu_ptr(&kick_mask, cpu));
+		memset(per_cpu_ptr(&kick_mask, cpu), 0, sizeof(cpumask_var_t));
+	}
 }
 
 static void ack_kick(void *unused)
@@ -86,7 +116,11 @@ static void kick_cpus(struct cvmm_vm *vm, bool wait)
 {
 	u32 i, nr = smp_load_acquire(&vm->nr_vcpus);
 	int me = get_cpu();
+	struct cpumask *mask = this_cpu_cpumask_var_ptr(kick_mask);
 
+	/* Without @wait this may be in an interrupt of a CPU that uses its mask. */
+	if (wait)
+		cpumask_clear(mask);
 	for (i = 0; i < nr; i++) {
 		struct cvmm_vcpu *vcpu = vm->vcpus[i];
 		int cpu;
@@ -98,10 +132,12 @@ static void kick_cpus(struct cvmm_vm *vm, bool wait)
 			continue;
 		cvmm_count(&vm->stats, CVMM_EE_KICK);
 		if (wait)
-			smp_call_function_single(cpu, ack_kick, NULL, 1);
+			cpumask_set_cpu(cpu, mask);
 		else
 			cvmm_send_reschedule(cpu);
 	}
+	if (wait && !cpumask_empty(mask))
+		smp_call_function_many(mask, ack_kick, NULL, true);
 	put_cpu();
 }
 

@@ -187,6 +187,16 @@ void svm_vcpu_put(struct cvmm_vcpu *vcpu)
 		wrmsrl(MSR_TSC_AUX, c->host_tsc_aux);
 }
 
+void svm_set_tsc_aux(struct cvmm_vcpu *vcpu, u32 val)
+{
+	preempt_disable();
+	vcpu->tsc_aux = val;
+	if (vcpu->loaded && this_cpu_read(svm_cpu.enabled) &&
+	    boot_cpu_has(X86_FEATURE_RDTSCP))
+		wrmsrl(MSR_TSC_AUX, val);
+	preempt_enable();
+}
+
 /* Before @svm is freed: another one may get its address. */
 void svm_forget_vcpu(struct svm_vcpu *svm)
 {

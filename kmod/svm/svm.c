@@ -260,7 +260,14 @@ static void svm_sync_control(struct cvmm_vcpu *vcpu)
 		svm_clear_intercept(&vmcb->control, INTERCEPT_CR0_READ);
 	/* A machine check in a guest without CR4.MCE would shut the host down. */
 	vmcb->save.cr4 = vcpu->cr4 | (cr4_read_shadow() & X86_CR4_MCE);
+	/*
+	 * LME means nothing before paging, and writes to CR0 and EFER are ours.
+	 * With it set there and CR4.PAE clear, QEMU's #VMEXIT (7.2, 10.0) fails to
+	 * restore the host's CR0: the host would run on without paging.
+	 */
 	vmcb->save.efer = vcpu->efer | EFER_SVME;
+	if (!(vcpu->cr0 & X86_CR0_PG))
+		vmcb->save.efer &= ~(u64)EFER_LME;
 	vmcb->save.dr6 = vcpu->dr6;
 	vmcb->save.dr7 = vcpu->dr7;
 	vmcb->control.int_ctl &= ~V_TPR_MASK;
@@ -419,6 +426,7 @@ const struct cvmm_hw_ops cvmm_svm_ops = {
 	.set_table = svm_set_table,
 	.sync_control = svm_sync_control,
 	.set_cr3 = svm_set_cr3,
+	.set_tsc_aux = svm_set_tsc_aux,
 	.cpl = svm_cpl,
 	.msr_get = svm_msr_get,
 	.msr_set = svm_msr_set,

@@ -82,6 +82,7 @@ int svm_cpu_enable(void);
 void svm_cpu_disable(void);
 void svm_vcpu_load(struct cvmm_vcpu *vcpu, bool changed);
 void svm_vcpu_put(struct cvmm_vcpu *vcpu);
+void svm_set_tsc_aux(struct cvmm_vcpu *vcpu, u32 val);
 void svm_forget_vcpu(struct svm_vcpu *svm);
 void svm_enter(struct cvmm_vcpu *vcpu);
 void svm_flush_tlb(struct cvmm_vcpu *vcpu);

@@ -372,7 +372,7 @@ static struct cvmm_space *space_alloc(const struct cvmm_space_config *cfg)
 	space->mapping = mapping_create();
 	if (!space->mapping)
 		goto destroy_counters;
-	space->wq = alloc_workqueue("cvmm-%s", WQ_HIGHPRI | WQ_UNBOUND | WQ_MEM_RECLAIM, 0,
+	space->wq = alloc_workqueue("cvmm-%.16s", WQ_HIGHPRI | WQ_UNBOUND | WQ_MEM_RECLAIM, 0,
 				    space->name);
 	if (!space->wq)
 		goto free_mapping;

@@ -12,6 +12,12 @@
 /* Longest busy wait for an answer, and only while recent ones came that fast. */
 #define POLL_MAX_NS	(50 * NSEC_PER_USEC)
 
+/*
+ * A vCPU that faults at the same instruction this long after it was entered is
+ * in a loop and not in a retry; generous for slow (emulated) hosts.
+ */
+#define ATTEMPT_MAX_NS	(10 * NSEC_PER_MSEC)
+
 /* ------------------------------------------------------------ waiting */
 
 struct waiter {
@@ -112,19 +118,34 @@ static void holds_extend(struct cvmm_space *space, const struct cvmm_space_holds
 	}
 }
 
-static void holds_add(struct cvmm_space_holds *h, u64 gfn)
+static bool holds_has(const struct cvmm_space_holds *h, u64 gfn)
 {
 	u32 i;
 
 	for (i = 0; i < h->nr; i++)
 		if (h->gfn[i] == gfn)
-			return;
+			return true;
+	return false;
+}
+
+static void holds_add(struct cvmm_space_holds *h, u64 gfn)
+{
+	h->entered_ns = 0;
+	if (holds_has(h, gfn))
+		return;
 	if (h->nr == ARRAY_SIZE(h->gfn)) {
 		/* No instruction needs so many: a string operation that advances. */
 		memmove(h->gfn, h->gfn + 1, sizeof(h->gfn) - sizeof(h->gfn[0]));
 		h->nr--;
 	}
 	h->gfn[h->nr++] = gfn;
+}
+
+static void holds_restart(struct cvmm_space_holds *h, u64 rip, u64 now)
+{
+	h->nr = 0;
+	h->rip = rip;
+	h->first_ns = now;
 	h->entered_ns = 0;
 }
 
@@ -132,17 +153,11 @@ void cvmm_space_holds_begin(struct cvmm_space *space, struct cvmm_space_holds *h
 {
 	u64 now = ktime_get_ns();
 
-	/*
-	 * A fault at the same place after the guest has run with all the pages
-	 * for longer than they are kept is a new attempt: a loop, not a retry.
-	 */
+	/* The same place again, soon after the guest was entered: a retry. */
 	if (h->first_ns && h->rip == rip &&
-	    !(h->entered_ns && now - h->entered_ns > CVMM_MIN_RUN_NS))
+	    !(h->entered_ns && now - h->entered_ns > ATTEMPT_MAX_NS))
 		return;
-	h->nr = 0;
-	h->rip = rip;
-	h->first_ns = now;
-	h->entered_ns = 0;
+	holds_restart(h, rip, now);
 }
 
 void cvmm_space_entered(struct cvmm_space *space, struct cvmm_space_holds *h)
@@ -219,8 +234,6 @@ int cvmm_space_acquire(struct cvmm_space *space, struct cvmm_acquire *a)
 	trace_cvmm_wait_end(space->id, a->gfn, write, waited, ret);
 	if (ret)
 		cvmm_frame_pool_trim(space);
-	else if (a->holds)
-		holds_add(a->holds, a->gfn);
 out:
 	if (ret == -EPROTO)
 		cvmm_space_fail(space, ~0U, EPROTO, "page %llx: inconsistent state", a->gfn);
@@ -236,17 +249,28 @@ int cvmm_space_fault(struct cvmm_space *space, u64 gfn, unsigned int flags,
 		.gfn = gfn,
 		.flags = (flags & CVMM_FAULT_WRITE ? CVMM_ACQ_WRITE : 0) |
 			 (flags & CVMM_FAULT_NOWAIT ? CVMM_ACQ_NOWAIT : 0),
-		.since_ns = holds && holds->first_ns ? holds->first_ns : ktime_get_ns(),
 		.holds = holds,
 	};
+	u64 now = ktime_get_ns();
 	int ret;
 
 	cvmm_count(&space->stats, CVMM_SC_FAULT_VCPU);
+	/* It had this page, and time to use it: what comes now is another attempt. */
+	if (holds && holds->entered_ns && now - holds->entered_ns > CVMM_MIN_RUN_NS &&
+	    holds_has(holds, gfn))
+		holds_restart(holds, holds->rip, now);
+	a.since_ns = holds && holds->first_ns ? holds->first_ns : now;
 	ret = cvmm_space_acquire(space, &a);
 	if (ret)
 		return ret;
 	ret = map(arg, gfn, a.grant.frame, a.grant.writable);
 	cvmm_page_unlock(space, gfn);
+	/*
+	 * Even when it was here at once: a signal may have ended the wait for it,
+	 * and then its hold is to end with this attempt.
+	 */
+	if (holds)
+		holds_add(holds, gfn);
 	if (a.waited)
 		cvmm_frame_pool_trim(space);
 	return ret;

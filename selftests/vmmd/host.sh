@@ -9,14 +9,14 @@
 run=$CVMM_TREE/build/cvmm-run
 dir=$(mktemp -d) || exit 1
 cd "$dir" || exit 1
-kernel=$("$CVMM_TREE"/scripts/kernels "$(uname -r | grep -o '^[0-9]*\.[0-9]*')" | cut -d' ' -f2)
+kernel=$CVMM_TREE/build/guest/bare/cpu
 
-# config NAME MEMORY [MORE]
+# config NAME MEMORY
 config()
 {
 	cat >"$1.cfg" <<-EOC
 	name = "$1"; memory = "$2"; engine = "/dev/cvmm";
-	kernel = "$kernel"; cmdline = "console=ttyS0 earlyprintk=ttyS0 panic=-1"; ${3:-}
+	kernel = "$kernel"; cmdline = "cvmm.end=halt";
 	EOC
 }
 
@@ -32,16 +32,22 @@ refused()
 }
 
 # Until a line of FILE has TEXT, for at most a minute.
-wait_for()
+wait_for()	# TEXT FILE
 {
-	timeout 60 tail -n +1 -f "$2" 2>/dev/null | grep -q -m 1 -E -- "$1"
+	local n
+
+	for ((n = 0; n < 600; n++)); do
+		grep -q -E -- "$1" "$2" 2>/dev/null && return 0
+		sleep 0.1
+	done
+	return 1
 }
 
 start()		# NAME
 {
 	"$run" -v "$1.cfg" </dev/null >"$1.out" 2>&1 &
 	guest=$!
-	wait_for "Linux version" "$1.out"
+	wait_for "cvmm: end pass=" "$1.out"
 }
 
 ended()		# STATUS

@@ -6,7 +6,8 @@
 #   lost.sh node      a node's process is killed
 #   lost.sh link      the network between the hosts goes away
 #   lost.sh host      the other host loses its power
-# The rest of the guest must end within 5 s and say which host and why.
+# The guest is a bare-metal image that has passed its test on all vCPUs and then
+# halts.  The rest of it must end within 5 s and say which host and why.
 
 . "$(dirname "$0")/../lib.sh"
 
@@ -14,24 +15,33 @@ run=$CVMM_TREE/build/cvmm-run
 ctl=$CVMM_TREE/build/cvmm
 dir=$(mktemp -d) || exit 1
 cd "$dir" || exit 1
-kernel=$("$CVMM_TREE"/scripts/kernels "$(uname -r | grep -o '^[0-9]*\.[0-9]*')" | cut -d' ' -f2)
 
 config()	# NAME
 {
 	cat >"$1.cfg" <<-EOC
 	name = "$1"; memory = "256M"; engine = "/dev/cvmm";
-	kernel = "$kernel"; cmdline = "console=ttyS0 earlyprintk=ttyS0 panic=-1";
+	kernel = "$CVMM_TREE/build/guest/bare/ipi"; cmdline = "cvmm.end=halt";
 	nodes = ( { host = "10.77.0.1"; }, { host = "10.77.0.2"; } );
 	EOC
 }
 
-wait_for()	{ timeout 60 tail -n +1 -f "$2" 2>/dev/null | grep -q -m 1 -E -- "$1"; }
+# Until a line of FILE has TEXT, for at most a minute.
+wait_for()	# TEXT FILE
+{
+	local n
+
+	for ((n = 0; n < 600; n++)); do
+		grep -q -E -- "$1" "$2" 2>/dev/null && return 0
+		sleep 0.1
+	done
+	return 1
+}
 
 start()		# NAME
 {
 	"$run" -v "$1.cfg" </dev/null >"$1.out" 2>&1 &
 	guest=$!
-	wait_for "Linux version" "$1.out"
+	wait_for "cvmm: end pass=" "$1.out"
 }
 
 # ended SECONDS STATUS TEXT: within so long from now

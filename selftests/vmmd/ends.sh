@@ -1,0 +1,118 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# usage: ends.sh [CYCLES]
+#
+# A guest across all hosts, one vCPU each, ends in every way that a guest can:
+# power-off, the three resets, a reset that boots again, the user's wish; then
+# CYCLES starts and stops.  Nothing may be left on any host, and the module
+# must unload.  The guest is a bare-metal image whose vCPUs send each other
+# interrupts, which is over within seconds.
+
+. "$(dirname "$0")/../lib.sh"
+
+run=$CVMM_TREE/build/cvmm-run
+ctl=$CVMM_TREE/build/cvmm
+dir=${CVMM_OUT:-$(mktemp -d)}/ends
+mkdir -p "$dir"
+cd "$dir" || exit 1
+
+config()	# NAME END
+{
+	local i nodes= sep=
+
+	for ((i = 1; i <= CVMM_HOSTS; i++)); do
+		nodes+="$sep{ host = \"10.77.0.$i\"; }"
+		sep=', '
+	done
+	cat >"$1.cfg" <<-EOC
+	name = "$1"; memory = "64M"; engine = "/dev/cvmm";
+	kernel = "$CVMM_TREE/build/guest/bare/ipi"; cmdline = "cvmm.end=$2";
+	nodes = ( $nodes );
+	EOC
+}
+
+# ends STATUS NAME END [OPTION...]: a guest that ends so; its own tests pass
+ends()
+{
+	local want=$1 name=$2 status
+
+	config "$name" "$3"
+	shift 3
+	timeout 60 "$run" -v -s "$name.json" "$@" "$name.cfg" </dev/null >"$name.out" 2>"$name.err"
+	status=$?
+	cat "$name.err"
+	[ $status = "$want" ] || { tail -n 20 "$name.out"; echo "exit status $status, expected $want"; return 1; }
+	grep -q "cvmm: end pass=[1-9][0-9]* fail=0" "$name.out" || { tail -n 20 "$name.out"; return 1; }
+}
+
+# Boots again after a reset, twice, until the user has seen enough.
+boots_again()
+{
+	local guest n status
+
+	config again reset
+	"$run" -v again.cfg </dev/null >again.out 2>again.err &
+	guest=$!
+	for ((n = 0; n < 900; n++)); do
+		[ "$(grep -c "cvmm: end pass=" again.out)" -lt 3 ] || break
+		sleep 0.1
+	done
+	kill -INT $guest
+	wait $guest
+	status=$?
+	cat again.err
+	[ $status = 130 ] && [ "$(grep -c "cvmm: end pass=" again.out)" -ge 3 ]
+}
+
+cycles()	# N
+{
+	local n
+
+	for ((n = 0; n < $1; n++)); do
+		ends 0 cycle poweroff || { echo "cycle $n"; return 1; }
+	done
+}
+
+nothing_left()
+{
+	local n
+
+	for ((n = 0; n < 100; n++)); do
+		[ -z "$("$ctl" list)" ] && [ "$("$ctl" -j stat)" = "[]" ] && return 0
+		sleep 0.1
+	done
+	"$ctl" list
+	"$ctl" stat
+	return 1
+}
+
+cvmm_load || exit 1
+"$CVMM_TREE/build/vmmd" >vmmd.log 2>&1 &
+vmmd=$!
+until grep -q listens vmmd.log; do
+	kill -0 $vmmd || exit 1
+	sleep 0.1
+done
+hosts-barrier up || exit 1
+if on_host 0; then
+	check "power-off: status 0" ends 0 off poweroff
+	check "... interrupts crossed between hosts" python3 -c "
+import json; d = json.load(open('off.json'))
+for n in d['nodes']: assert n['counters']['channel.apic_in'] > 0, n
+for n in d['nodes'][1:]: assert 0 < n['counters']['tsc.error_ns'] < 3000000, n
+"
+	check "reset by port, --no-reboot: status 2" ends 2 reset reset -n
+	check "reset by the keyboard controller" ends 2 kbd kbd -n
+	check "reset by triple fault" ends 2 triple triple -n
+	check "a reset boots again on all hosts" boots_again
+	check "${1:-5} starts and stops" cycles "${1:-5}"
+fi
+hosts-barrier done
+check "nothing is left" nothing_left
+kill $vmmd
+check "vmmd ends" wait $vmmd
+cat vmmd.log
+check "no descriptor or process of ours is left" sh -c '! pgrep -x vmmd && ! pgrep vm-'
+check "the module unloads" cvmm_unload
+tap_done

@@ -82,15 +82,15 @@ struct channel {
 	/* The clock: the receiving thread's, but for what sync_lock covers. */
 	struct tsc_est est;
 	uint32_t khz;			/* of this host's TSC */
-	unsigned int pings_left;	/* of the first exchange */
+	_Atomic unsigned int pings_left; /* of the first exchange */
 	pthread_mutex_t sync_lock;
 	pthread_cond_t synced;
 	enum { SYNC_NONE, SYNC_RUNNING, SYNC_DONE, SYNC_FAILED } sync;
-	uint32_t peer_khz;
+	_Atomic uint32_t peer_khz;
 	int64_t offset;			/* the machine's, as we have told it */
 	_Atomic uint64_t bound;		/* cycles the offset may be wrong by, at the last exchange */
 	_Atomic uint64_t corrections;
-	_Atomic uint64_t resets;
+	_Atomic uint64_t resets, samples, best_rtt;	/* of est */
 
 	_Atomic uint64_t apic_out, apic_in, io_out, io_in, eoi_out, eoi_in;
 	_Atomic uint64_t io_wait_ns;
@@ -312,6 +312,8 @@ static void correct(struct channel *ch, int64_t offset, uint64_t bound)
 
 	ch->bound = bound;
 	ch->resets = ch->est.resets;
+	ch->samples = ch->est.samples;
+	ch->best_rtt = ch->est.best_rtt;
 	if ((uint64_t)llabs(delta) <= bound / 2)
 		return;
 	pthread_mutex_lock(&ch->rx_lock);
@@ -710,8 +712,8 @@ void channel_add_stats(struct channel *ch, struct stats *s)
 	if (!ch->p.node)
 		return;
 	stats_add(s, "tsc.error_ns", ch->khz ? ch->bound * 1000000 / ch->khz : 0);
-	stats_add(s, "tsc.best_rtt_ns", ch->khz ? ch->est.best_rtt * 1000000 / ch->khz : 0);
-	stats_add(s, "tsc.samples", ch->est.samples);
+	stats_add(s, "tsc.best_rtt_ns", ch->khz ? ch->best_rtt * 1000000 / ch->khz : 0);
+	stats_add(s, "tsc.samples", ch->samples);
 	stats_add(s, "tsc.corrections", ch->corrections);
 	stats_add(s, "tsc.resets", ch->resets);
 }

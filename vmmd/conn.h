@@ -29,12 +29,12 @@ struct conn {
 	bool broken;		/* a send has failed; nothing is sent any more */
 	int epfd;		/* arm EPOLLOUT here when the queue fills; -1: the poller asks conn_pending() */
 	uint64_t ep_data;
-	uint64_t sent_ms;	/* when something was last sent */
+	_Atomic uint64_t sent_ms; /* when something was last sent */
 	uint64_t tx_frames, tx_bytes;
-	/* The polling thread's own */
+	/* The polling thread's own; others may read the atomic ones */
 	uint8_t *rx;
 	size_t rx_len;
-	uint64_t rx_frames, rx_bytes;
+	_Atomic uint64_t rx_frames, rx_bytes;
 	uint64_t heard_ms;	/* when something last came in */
 };
 

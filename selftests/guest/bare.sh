@@ -1,42 +1,80 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# usage: selftests/guest/bare.sh kvm|cvmm VCPUS [IMAGE...]
+# usage: selftests/guest/bare.sh kvm|cvmm|cluster VCPUS [IMAGE...]
 #
-# The bare-metal images of guest/bare/tests on this host alone, by cvmm-run, on
-# stock KVM or on our engine; the points they print become points here.  "make
-# guest" builds them.
+# The bare-metal images of guest/bare/tests by cvmm-run: on this host alone, on
+# stock KVM or on our engine, or across all hosts with VCPUS on each.  The points
+# that they print become points here.  "make guest" builds them.
 
-. "$(dirname "$0")/../lib.sh"
+. "$CVMM_TREE/selftests/lib.sh"
 
-engine=$1
+where=$1
 vcpus=$2
 shift 2
 [ $# -gt 0 ] || set -- $(cd "$CVMM_TREE/guest/bare/tests" && basename -s .c -a -- *.c)
-out=${CVMM_OUT:-$(mktemp -d)}
+vmmd=
 
-if [ "$engine" = kvm ]; then
-	check "KVM is there" modprobe kvm-amd
-else
-	check "the module loads" insmod "$(cvmm_ko)"
-fi
-mkdir -p /run/cvmm
+set_up()
+{
+	mkdir -p /run/cvmm
+	if [ "$where" = kvm ]; then
+		modprobe kvm-amd
+		return
+	fi
+	cvmm_load || return 1
+	[ "$where" = cluster ] || return 0
+	"$CVMM_TREE/build/vmmd" &
+	vmmd=$!
+	for _ in $(seq 50); do
+		kill -0 $vmmd || return 1
+		ss -H -l -t -n | grep -q . && return
+		sleep 0.2
+	done
+	return 1
+}
 
-for image; do
-	cat >"$out/$image.cfg" <<-END
-	name = "$image"; memory = "64M"; vcpus = $vcpus; engine = "/dev/$engine";
-	kernel = "$CVMM_TREE/build/guest/bare/$image";
-	END
-	timeout 120 "$CVMM_TREE/build/cvmm-run" --no-reboot --console-log="$out/$image.console" \
-		"$out/$image.cfg" </dev/null >/dev/null
+tear_down()
+{
+	[ -z "$vmmd" ] || { kill $vmmd; wait $vmmd; }
+	if [ "$where" = kvm ]; then rmmod kvm-amd; else cvmm_unload; fi
+}
+
+# config IMAGE: its guest.cfg on standard output
+config()
+{
+	local n nodes=
+
+	echo "name = \"$1\"; memory = \"64M\"; kernel = \"$CVMM_TREE/build/guest/bare/$1\";"
+	if [ "$where" != cluster ]; then
+		echo "engine = \"/dev/$where\"; vcpus = $vcpus;"
+		return
+	fi
+	for n in $(seq "$CVMM_HOSTS"); do
+		nodes="$nodes${nodes:+, }{ host = \"10.77.0.$n\"; vcpus = $vcpus; }"
+	done
+	echo "nodes = ( $nodes );"
+}
+
+run_image()
+{
+	local console=$CVMM_OUT/$1.console status
+
+	config "$1" >"$CVMM_OUT/$1.cfg"
+	timeout 120 "$CVMM_TREE/build/cvmm-run" --no-reboot --console-log="$console" "$CVMM_OUT/$1.cfg" \
+		</dev/null >/dev/null
 	status=$?
-	if [ $status = 0 ]; then ok "$image: powered off"; else not_ok "$image: cvmm-run's exit status $status"; fi
-	guest_tap "$out/$image.console"
-done
+	if [ $status = 0 ]; then ok "$1: powered off"; else not_ok "$1: cvmm-run's exit status is $status"; fi
+	guest_tap "$console"
+}
 
-if [ "$engine" = kvm ]; then
-	check "KVM unloads" rmmod kvm-amd
-else
-	check "the module unloads" rmmod cvmm
+check "set up" set_up
+[ "$where" != cluster ] || hosts-barrier ready || exit 1
+if on_host 0; then
+	for image; do
+		run_image "$image"
+	done
 fi
+[ "$where" != cluster ] || hosts-barrier over || exit 1
+check "tear down" tear_down
 tap_done

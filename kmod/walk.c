@@ -74,8 +74,12 @@ static u64 reserved_pae(const struct walk_cpu *cpu, unsigned int level, u64 val)
 {
 	u64 mask = reserved_common(cpu) | GENMASK_ULL(62, 52);
 
+	/*
+	 * Bit 5 is reserved in a PDPE, too, but it cannot be refused: QEMU's
+	 * emulated CPUs set it when they walk, as if it were an accessed bit.
+	 */
 	if (level == 3)
-		mask |= GENMASK_ULL(8, 5) | GENMASK_ULL(2, 1) | PTE_NX;
+		mask |= GENMASK_ULL(8, 6) | GENMASK_ULL(2, 1) | PTE_NX;
 	if (level == 2 && (val & PTE_PS))
 		mask |= GENMASK_ULL(20, 13);
 	return val & mask;

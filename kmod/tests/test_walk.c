@@ -123,7 +123,7 @@ static void model_pae(const struct walk_cpu *c, u32 lin, unsigned int access, st
 	if (!(pdpe & 1))
 		return;
 	x->error = 9;
-	if ((pdpe & (high | 0x1e6)) || pdpe >> 63)
+	if ((pdpe & (high | 0x1c6)) || pdpe >> 63)
 		return;
 	pde = entry((pdpe & ~0xfffULL) + 8 * (lin >> 21 & 511), 8);
 	x->error = 0;
@@ -187,7 +187,7 @@ static void test_legacy(void **state)
 				u64 e = ((pae ? 4 + rnd() % 4 : rnd() % 8) << 12) | (rnd() & 0x67) | 3 | (rnd() % 10 ? 4 : 0);
 
 				if (n < 4096 * 4 && pae && rnd() % 8)
-					e &= ~0x1e6ULL;	/* good PDPEs */
+					e &= ~0x1c6ULL;	/* good PDPEs */
 				if (rnd() % 20 == 0)
 					e |= 0x80 | (rnd() % 3 ? 0 : rnd() << 14);
 				if (rnd() % 16 == 0)

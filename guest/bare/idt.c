@@ -51,13 +51,15 @@ void isr(struct frame *f)
 	struct cpu *c = this_cpu();
 	uint64_t cr2 = READ_CR(2), dr6;
 
+	/* Whoever sees the count may look at the time. */
+	if (f->vector >= 32)
+		c->last_hit_tsc = rdtsc();
 	c->hits[f->vector]++;
 	if (handlers[f->vector]) {
 		handlers[f->vector](f);
 		return;
 	}
 	if (f->vector >= 32) {
-		c->last_hit_tsc = rdtsc();
 		if (!c->no_auto_eoi && f->vector != VEC_SPURIOUS)
 			apic_eoi();
 		return;

@@ -25,32 +25,6 @@
 
 #define fail(...)	(snprintf(err, errlen, __VA_ARGS__), -1)
 
-int engine_open(const char *path, char *err, size_t errlen)
-{
-	int fd = open(path, O_RDWR | O_CLOEXEC);
-
-	if (fd < 0) {
-		switch (errno) {
-		case ENOENT:
-		case ENODEV:
-		case ENXIO:
-			return fail("%s: %s; is the module loaded (%s)?", path, strerror(errno),
-				    strstr(path, "cvmm") ? "cvmm" : "kvm_amd or kvm_intel");
-		case EACCES:
-		case EPERM:
-			return fail("%s: you may not open it (%s)", path, strerror(errno));
-		case EBUSY:
-			return fail("%s: another hypervisor uses this host's hardware", path);
-		}
-		return fail("%s: %s", path, strerror(errno));
-	}
-	if (engine_check(fd, err, errlen)) {
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
-
 int engine_check(int fd, char *err, size_t errlen)
 {
 	static const struct { int cap; const char *what; } need[] = {

@@ -8,12 +8,9 @@
 #include <stddef.h>
 
 /*
- * Open the engine device @path and check that it offers what the machine
- * needs.  Returns a descriptor, or -1 with a message for the user in @err.
+ * Does the engine behind @fd, an open /dev/cvmm or /dev/kvm, offer what the
+ * machine needs?  0, or -1 with a message for the user in @err.
  */
-int engine_open(const char *path, char *err, size_t errlen);
-
-/* The checks of engine_open() on a descriptor that is open already. */
 int engine_check(int fd, char *err, size_t errlen);
 
 /*

@@ -386,6 +386,16 @@ static int guest_vcpus(struct reader *r, const config_setting_t *s)
 	return 0;
 }
 
+static int guest_slowdown(struct reader *r, const config_setting_t *s)
+{
+	long long v = 0;
+
+	if (get_int(r, s, 1, CONF_MAX_SLOWDOWN, &v))
+		return -1;
+	r->conf->slowdown = (unsigned int)v;
+	return 0;
+}
+
 static int guest_cpus(struct reader *r, const config_setting_t *s)
 {
 	return get_cpus(r, s, &r->cpus);
@@ -428,6 +438,7 @@ static const struct {
 	{ "initrd",	guest_initrd },
 	{ "cmdline",	guest_cmdline },
 	{ "engine",	guest_engine },
+	{ "slowdown",	guest_slowdown },
 	{ "vcpus",	guest_vcpus },
 	{ "cpus",	guest_cpus },
 	{ "numa_node",	guest_numa },
@@ -520,6 +531,8 @@ int conf_check(const struct vm_conf *c, char *err, size_t errlen)
 		REFUSE("cmdline is longer than %d characters", CONF_MAX_CMDLINE);
 	if (!c->engine || !engine_ok(c->engine))
 		REFUSE("engine is not one of \"auto\", \"/dev/cvmm\", \"/dev/kvm\"");
+	if (!c->slowdown || c->slowdown > CONF_MAX_SLOWDOWN)
+		REFUSE("slowdown is out of range: 1 to %d", CONF_MAX_SLOWDOWN);
 	if (!c->nr_nodes || c->nr_nodes > CONF_MAX_NODES)
 		REFUSE("%u nodes; 1 to %d are allowed", c->nr_nodes, CONF_MAX_NODES);
 	for (i = 0; i < c->nr_nodes; i++) {
@@ -575,7 +588,7 @@ static int read_root(struct reader *r, const config_setting_t *root)
 				break;
 		if (k == sizeof(guest_keys) / sizeof(guest_keys[0]))
 			return fail(r, s, "unknown key \"%.64s\"; known are name, memory, kernel, initrd, "
-				    "cmdline, engine, vcpus, cpus, numa_node, nodes",
+				    "cmdline, engine, slowdown, vcpus, cpus, numa_node, nodes",
 				    config_setting_name(s));
 		if (guest_keys[k].set(r, s))
 			return -1;
@@ -601,6 +614,8 @@ static int read_root(struct reader *r, const config_setting_t *root)
 		c->engine = strdup("auto");
 	if (!c->cmdline || !c->engine)
 		return fail(r, NULL, "out of memory");
+	if (!c->slowdown)
+		c->slowdown = 1;
 	if (split_memory(r, root))
 		return -1;
 	if (conf_check(c, why, sizeof(why)))

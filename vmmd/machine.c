@@ -245,13 +245,20 @@ static bool ioapic_send(void *ctx, const struct apic_msg *msg)
 
 /* ---- devices ------------------------------------------------------------- */
 
-static uint64_t monotonic_ns(void *ctx)
+static uint64_t monotonic_ns(void)
 {
 	struct timespec ts;
 
-	(void)ctx;
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
+}
+
+/* For the PM timer: it runs at the guest's pace. */
+static uint64_t guest_ns(void *ctx)
+{
+	struct machine *m = ctx;
+
+	return monotonic_ns() / m->conf->slowdown;
 }
 
 static int64_t wall_ns(void *ctx)
@@ -284,7 +291,7 @@ static void uart_has_output(void *ctx)
 		return;		/* the counter is full: the thread is awake anyway */
 }
 
-static const struct pm_ops pm_ops = { .now = monotonic_ns, .end = pm_end };
+static const struct pm_ops pm_ops = { .now = guest_ns, .end = pm_end };
 static const struct uart_ops uart_ops = { .irq = uart_irq, .output = uart_has_output };
 
 static int create_devices(struct machine *m, char *err, size_t errlen)
@@ -490,7 +497,7 @@ struct machine *machine_create(const struct machine_params *p, char *err, size_t
 {
 	struct machine *m;
 
-	if (p->node >= p->conf->nr_nodes || conf_nr_vcpus(p->conf) > CONF_MAX_VCPUS ||
+	if (p->node >= p->conf->nr_nodes || !p->conf->slowdown || conf_nr_vcpus(p->conf) > CONF_MAX_VCPUS ||
 	    (p->conf->nr_nodes > 1 && (!p->peers || p->space_fd < 0))) {
 		snprintf(err, errlen, "the machine's parameters do not fit its configuration");
 		return NULL;

@@ -78,7 +78,8 @@ struct machine {
 	struct machine_params p;
 	const struct vm_conf *conf;
 	int engine_fd, vm_fd;
-	uint32_t tsc_khz;
+	uint32_t tsc_khz;		/* the host's */
+	uint32_t guest_khz;		/* what the guest is told: more when it is slowed down */
 
 	struct guest_ram ram;
 	void *window;			/* the reservation that holds ram.base */

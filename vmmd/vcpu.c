@@ -349,7 +349,7 @@ static void hypervisor_call(struct vcpu *v, void *data)
 		return;
 	}
 	r = (struct vmport_regs){ regs.rax, regs.rbx, regs.rcx, regs.rdx };
-	if (!vmport_call(&r, v->m->tsc_khz))
+	if (!vmport_call(&r, v->m->guest_khz))
 		return;
 	/* The engine completes the IN with the data; the other registers are ours to set. */
 	memcpy(data, &r.eax, 4);
@@ -651,12 +651,17 @@ int vcpu_create(struct machine *m, struct vcpu *v, unsigned int id, char *err, s
 		if (khz <= 0)
 			goto failed;
 		m->tsc_khz = khz;
+		if ((uint64_t)khz * m->conf->slowdown > UINT32_MAX) {
+			errno = ERANGE;
+			goto failed;
+		}
+		m->guest_khz = khz * m->conf->slowdown;
 	}
 
 	cpuid = malloc(sizeof(*cpuid));
 	if (!cpuid || cpuid_supported(m->engine_fd, cpuid))
 		goto failed;
-	if (cpuid_apply_policy(cpuid, m->conf, id, m->tsc_khz)) {
+	if (cpuid_apply_policy(cpuid, m->conf, id, m->guest_khz)) {
 		errno = E2BIG;
 		goto failed;
 	}
@@ -668,7 +673,7 @@ int vcpu_create(struct machine *m, struct vcpu *v, unsigned int id, char *err, s
 	v->tsc_offset = m->p.tsc_offset;
 	if (engine_set_tsc_offset(v->fd, v->tsc_offset))
 		goto failed;
-	v->lapic = lapic_create(id, id == 0, m->tsc_khz, &lapic_ops, v);
+	v->lapic = lapic_create(id, id == 0, m->guest_khz, &lapic_ops, v);
 	if (!v->lapic)
 		goto failed;
 	free(cpuid);

@@ -22,7 +22,7 @@ guest()
 	cat > "$out.$name.cfg" <<-END
 	name = "solo"; memory = "512M"; engine = "/dev/$engine"; vcpus = $vcpus;
 	kernel = "$kernel"; initrd = "$CVMM_TREE/build/guest.img";
-	cmdline = "console=ttyS0 quiet panic=-1 $words $*";
+	cmdline = "console=ttyS0 loglevel=6 panic=-1 $words $*";
 	END
 	timeout -s INT 150 build/cvmm-run -v $opts -l "$out.$name" "$out.$name.cfg" < /dev/null
 }

@@ -173,7 +173,7 @@ static size_t print_lines(char *buf, size_t len, bool all)
 enum result { PASS, FAIL, SKIP };
 
 /* Run one program to its end, or kill it and its children at the limit. */
-static enum result run_one(char **argv, const char *name, unsigned int limit_s, char *why, size_t why_len)
+static enum result run_one(char **argv, unsigned int limit_s, char *why, size_t why_len)
 {
 	double end = uptime() + limit_s;
 	bool timed_out = false;
@@ -242,7 +242,6 @@ static enum result run_one(char **argv, const char *name, unsigned int limit_s, 
 	kill(-pid, SIGKILL);
 	while (waitpid(-1, NULL, WNOHANG) > 0)
 		;
-	(void)name;
 	if (timed_out)
 		snprintf(why, why_len, "timed out after %u s", limit_s);
 	else if (WIFSIGNALED(status))
@@ -263,7 +262,7 @@ static void report(unsigned int number, char **argv, const char *name, unsigned 
 	enum result r;
 
 	say("# run %u %s", number, name);
-	r = run_one(argv, name, limit_s, why, sizeof(why));
+	r = run_one(argv, limit_s, why, sizeof(why));
 	switch (r) {
 	case PASS:
 		passed++;

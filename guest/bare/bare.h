@@ -246,8 +246,6 @@ void apic_icr(uint32_t dest, uint32_t low);	/* waits until it is sent */
 bool apic_bit(unsigned int bank, unsigned int vector);	/* of APIC_ISR, APIC_TMR or APIC_IRR */
 void apic_eoi(void);
 
-extern volatile uint64_t *const pt_of_lapic;
-
 void test(void);
 
 #endif /* BARE_H */

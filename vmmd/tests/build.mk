@@ -12,3 +12,7 @@ $(vmmd-fakes):
 	$(CC) $(SANITIZE) -Wl,--as-needed -o $@ $^ -pthread $(call pkg-libs,$(vmmd-pkgs))
 
 tests: $(vmmd-fakes)
+
+# With the system calls that it needs to fail replaced.
+comma := ,
+$(call test,vmmd/test_space,vmmd/tests/wrap/test_space.c vmmd/space.c vmmd/conf.c,libconfig,-Wl$(comma)--wrap=open$(comma)--wrap=ioctl)

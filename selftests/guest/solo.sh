@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# A guest on one host: solo.sh kvm|cvmm VCPUS TESTS [COMMAND-LINE WORDS]
+# A guest on one host: solo.sh kvm|cvmm|cvmm-tables VCPUS TESTS [COMMAND-LINE WORDS]
+# cvmm-tables: with the guest page-table cache, as a guest on several hosts has it.
 #
 # Boots the unmodified kernel with cvmm-run on stock KVM or on our engine, lets
 # it run TESTS (see guest/init.c) and reboot once, and checks that it powers off
@@ -9,9 +10,10 @@
 
 . "$CVMM_TREE/selftests/lib.sh"
 
-engine=$1 vcpus=$2 tests=$3 words=${4:-}
+engine=${1%-tables} vcpus=$2 tests=$3 words=${4:-} params=
+[ "$1" = "$engine" ] || params=page_table_cache=1
 cd "$CVMM_TREE" || exit 1
-out=$CVMM_OUT/solo.$engine.$vcpus
+out=$CVMM_OUT/solo.$1.$vcpus
 kernel=$(scripts/kernels 6.1 | { read -r _ vmlinuz _; echo "$vmlinuz"; })
 
 # guest NAME COMMAND-LINE WORDS...: run it to its end; its console is $out.NAME
@@ -29,7 +31,7 @@ guest()
 
 case $engine in
 kvm)	check "stock KVM loads" modprobe kvm-amd ;;
-cvmm)	check "the module loads" cvmm_load ;;
+cvmm)	check "the module loads" cvmm_load $params ;;
 esac
 
 opts=

@@ -61,6 +61,7 @@ if on_host 0; then
 	name = "cluster"; memory = "512M";
 	kernel = "$kernel"; initrd = "$CVMM_TREE/build/guest.img";
 	cmdline = "console=ttyS0 quiet panic=-1 $words cvmm.tests=\"$tests\"";
+	slowdown = 10;
 	nodes = ( $(nodes) );
 	END
 	sed -i 's/cvmm.tests="\(.*\)"";$/cvmm.tests=\\"\1\\"";/' "$out.cfg"

@@ -37,6 +37,11 @@ static vm_fault_t fault_finish(struct cvmm_space *space, struct vm_fault *vmf,
 	return VM_FAULT_LOCKED;
 }
 
+static u64 *writer_hint(struct cvmm_space *space, u64 gfn)
+{
+	return &space->writers[gfn & ((1U << CVMM_WRITERS_BITS) - 1)];
+}
+
 /*
  * Never wait for a peer with mmap_lock held when there is a way around it:
  * other threads' mmap() and munmap() would wait with us.
@@ -48,16 +53,28 @@ static vm_fault_t space_vm_fault(struct vm_fault *vmf)
 	const unsigned int flags = vmf->flags;
 	struct cvmm_acquire a = {
 		.gfn = vmf->pgoff,
-		.flags = CVMM_ACQ_NOWAIT | (flags & FAULT_FLAG_WRITE ? CVMM_ACQ_WRITE : 0),
+		.flags = CVMM_ACQ_NOWAIT,
 		.since_ns = ktime_get_ns(),
 	};
-	bool unlocked = false;
+	u64 *hint = writer_hint(space, a.gfn);
+	bool unlocked = false, hinted;
 	int ret;
 
 	cvmm_count(&space->stats, CVMM_SC_FAULT_MAPPING);
+	/*
+	 * An instruction that reads, then writes the page (a CPU may do a locked
+	 * one in two steps) comes back from page_mkwrite as a read.  Served as
+	 * one it would run in circles until the write access has come.
+	 */
+	hinted = READ_ONCE(*hint) == a.gfn + 1;
+	if ((flags & FAULT_FLAG_WRITE) || hinted)
+		a.flags |= CVMM_ACQ_WRITE;
 	ret = cvmm_space_acquire(space, &a);
-	if (!ret)
+	if (!ret) {
+		if (hinted)
+			WRITE_ONCE(*hint, 0);
 		return fault_finish(space, vmf, &a);
+	}
 	if (ret != -EAGAIN)
 		return VM_FAULT_SIGBUS;
 	if (flags & FAULT_FLAG_RETRY_NOWAIT)
@@ -117,6 +134,7 @@ static vm_fault_t space_vm_mkwrite(struct vm_fault *vmf)
 	}
 	if (ret != -EAGAIN)
 		return VM_FAULT_SIGBUS;
+	WRITE_ONCE(*writer_hint(space, a.gfn), a.gfn + 1);
 	unmap_mapping_range(&space->mapping->as, (loff_t)a.gfn << PAGE_SHIFT, PAGE_SIZE, 1);
 	return VM_FAULT_NOPAGE;
 }

@@ -35,6 +35,7 @@ static_assert(CVMM_MAX_HOSTS == DSM_MAX_HOSTS);
 
 #define CVMM_STRIPE_BITS	10
 #define CVMM_WAITQ_BITS		8
+#define CVMM_WRITERS_BITS	6
 
 /* How long a page stays after the access it was fetched for can run. */
 #define CVMM_MIN_RUN_NS		(200 * NSEC_PER_USEC)
@@ -90,6 +91,12 @@ struct cvmm_space {
 	struct mem_cgroup *memcg;
 	struct cvmm_mapping *mapping;
 	struct workqueue_struct *wq;
+
+	/*
+	 * By low bits: gfn + 1 of a page that was asked for in page_mkwrite, so
+	 * that the mapping fault that follows waits for it.  Racy, a hint.
+	 */
+	u64 writers[1U << CVMM_WRITERS_BITS];
 
 	struct dsm dsm;
 	struct mutex stripe[1U << CVMM_STRIPE_BITS];

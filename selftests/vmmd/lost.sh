@@ -6,21 +6,22 @@
 #   lost.sh node      a node's process is killed
 #   lost.sh link      the network between the hosts goes away
 #   lost.sh host      the other host loses its power
-# The guest is a bare-metal image that has passed its test on all vCPUs and then
+# The guest is a bare-metal image that has run its test and then
 # halts.  The rest of it must end within 5 s and say which host and why.
 
 . "$(dirname "$0")/../lib.sh"
 
 run=$CVMM_TREE/build/cvmm-run
 ctl=$CVMM_TREE/build/cvmm
-dir=$(mktemp -d) || exit 1
+dir=${CVMM_OUT:-$(mktemp -d)}/lost
+mkdir -p "$dir"
 cd "$dir" || exit 1
 
 config()	# NAME
 {
 	cat >"$1.cfg" <<-EOC
 	name = "$1"; memory = "256M"; engine = "/dev/cvmm";
-	kernel = "$CVMM_TREE/build/guest/bare/ipi"; cmdline = "cvmm.end=halt";
+	kernel = "$CVMM_TREE/build/guest/bare/cpu"; cmdline = "cvmm.end=halt";
 	nodes = ( { host = "10.77.0.1"; }, { host = "10.77.0.2"; } );
 	EOC
 }
@@ -30,9 +31,9 @@ wait_for()	# TEXT FILE
 {
 	local n
 
-	for ((n = 0; n < 600; n++)); do
+	for ((n = 0; n < 180; n++)); do
 		grep -q -E -- "$1" "$2" 2>/dev/null && return 0
-		sleep 0.1
+		sleep 0.5
 	done
 	return 1
 }
@@ -62,7 +63,7 @@ nothing_left()
 
 	for ((n = 0; n < 100; n++)); do
 		[ -z "$("$ctl" list)" ] && [ "$("$ctl" -j stat)" = "[]" ] && return 0
-		sleep 0.1
+		sleep 0.5
 	done
 	"$ctl" list
 	"$ctl" stat

@@ -350,7 +350,12 @@ static void set_irq_window(struct cvmm_vcpu *vcpu, bool on)
 {
 	struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
 
-	c->int_ctl &= ~V_IRQ_INJECTION_BITS_MASK;
+	/*
+	 * All of it, each time: QEMU's VMRUN (7.2) that refuses a guest's state
+	 * writes 0 back, and without V_INTR_MASKING a guest with IF clear would
+	 * keep the host's interrupts out.
+	 */
+	c->int_ctl = V_INTR_MASKING_MASK | (vcpu->cr8 & V_TPR_MASK);
 	if (on) {
 		c->int_ctl |= V_IRQ_MASK | V_INTR_PRIO_MASK | V_IGN_TPR_MASK;
 		c->int_vector = 0;

@@ -11,7 +11,8 @@ out=build/static
 
 strict_module()
 {
-	make --no-print-directory -k -j"$(nproc)" module BUILD=$out KVER="$1" W=1 C=2 CF=-Wsparse-error 2>&1 | tee "$out/log.$1"
+	# Without the flags of the make that runs this test.
+	env -u MAKEFLAGS -u MFLAGS make --no-print-directory -k -j"$(nproc)" module BUILD=$out KVER="$1" W=1 C=2 CF=-Wsparse-error 2>&1 | tee "$out/log.$1"
 	[ "${PIPESTATUS[0]}" = 0 ] && ! grep -E 'warning:|error:' "$out/log.$1"
 }
 

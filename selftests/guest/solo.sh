@@ -44,9 +44,15 @@ guest reboot "cvmm.run=true cvmm.end=reboot"
 status=$?
 check "a reboot ends it with status 2 under --no-reboot" [ $status = 2 ]
 
-if grep -q -E 'WARNING: |BUG: |Oops: |Kernel panic|rcu: INFO' "$out.tests" "$out.reboot"; then
+# QEMU 7.2 lets a guest's XSETBV pass stock KVM by, which then answers CPUID for
+# another XCR0 than the guest has: this one warning is the emulator's (our engine
+# reads XCR0 back, kmod/ENGINE.rst).
+emulator=
+[ "$engine" = kvm ] && emulator='WARNING: .* fpu__init_system_xstate'
+complaint='WARNING: |BUG: |Oops: |Kernel panic|rcu: INFO'
+if cat "$out.tests" "$out.reboot" | grep -v -E "${emulator:-^no such line$}" | grep -q -E "$complaint"; then
 	not_ok "the guest's kernel has no complaint"
-	grep -h -E -A 20 'WARNING: |BUG: |Oops: |Kernel panic|rcu: INFO' "$out.tests" "$out.reboot"
+	grep -h -E -A 20 "$complaint" "$out.tests" "$out.reboot"
 else
 	ok "the guest's kernel has no complaint"
 fi

@@ -136,7 +136,7 @@ install: all
 
 # ---- tests ------------------------------------------------------------------
 
-.PHONY: check check-unit tests deps modules-all
+.PHONY: check check-long check-unit tests deps modules-all
 deps:
 	@scripts/deps
 	@scripts/kernels >/dev/null
@@ -150,6 +150,10 @@ check: deps
 .PHONY: check-built
 check-built: modules-all programs tests guest
 	@CVMM_UNIT_TESTS="$(TESTS)" selftests/run $(T)
+
+# What takes too long for every change or is not yet known to be steady.
+check-long: deps modules-all programs guest
+	@selftests/run --long $(T)
 
 check-unit: $(TESTS)
 	@CVMM_UNIT_TESTS="$(TESTS)" selftests/run --unit
@@ -181,6 +185,7 @@ help:
 	@echo 'make check          set-up, build for Linux 6.1 and 6.12, all tests'
 	@echo '                    (some: make check T="NAME PATTERN...")'
 	@echo 'make check-unit     the unit tests alone'
+	@echo 'make check-long     tests that take long (selftests/long.list)'
 	@echo 'make module         cvmm.ko, in $(KOUT)'
 	@echo 'make programs       vmmd, cvmm-run, cvmm, in build/'
 	@echo 'make guest          build/guest.img, the initramfs of the demo and the tests'

@@ -137,8 +137,12 @@ int cvmm_set_memory(struct cvmm_vm *vm, const struct kvm_userspace_memory_region
 		rcu_assign_pointer(vm->slots, new);
 		/* After this no vCPU can install a mapping of the slot. */
 		synchronize_srcu(&vm->srcu);
+		atomic_inc(&vm->mmu.zaps);
+		smp_mb__after_atomic();
 		if (cvmm_mmu_zap_range(&vm->mmu, gone.base_gfn, gone.nr_gfns))
 			cvmm_vm_kick_and_flush(vm);
+		smp_mb__before_atomic();
+		atomic_dec(&vm->mmu.zaps);
 		kfree(old);
 		goto unlock;
 	}

@@ -52,6 +52,7 @@ int cvmm_mmu_init(struct cvmm_mmu *mmu)
 	/* Nested tables have as many levels as the host's own (APM vol. 2, 15.25.3). */
 	mmu->levels = pgtable_l5_enabled() ? 5 : 4;
 	atomic_long_set(&mmu->tables, 0);
+	atomic_set(&mmu->zaps, 0);
 	mmu->root = alloc_table(mmu);
 	if (!mmu->root)
 		return -ENOMEM;
@@ -135,10 +136,13 @@ bool cvmm_mmu_protect(struct cvmm_mmu *mmu, u64 gfn, enum cvmm_prot prot)
 	entry = leaf_entry(mmu, gfn, false);
 	if (!entry)
 		return false;
-	old = READ_ONCE(*entry);
-	new = prot == CVMM_PROT_READ ? old & ~(u64)_PAGE_RW : 0;
-	WRITE_ONCE(*entry, new);
-	return old != new;
+	/* A zap of the range may clear the entry at the same time: never undo that. */
+	do {
+		old = READ_ONCE(*entry);
+		new = prot == CVMM_PROT_READ ? old & ~(u64)_PAGE_RW : 0;
+	} while (cmpxchg64(entry, old, new) != old);
+	/* Full barrier above.  What a zap has cleared may still be in a TLB. */
+	return old != new || atomic_read(&mmu->zaps);
 }
 
 bool cvmm_mmu_zap_range(struct cvmm_mmu *mmu, u64 gfn, u64 nr)

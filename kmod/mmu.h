@@ -26,6 +26,7 @@ struct cvmm_mmu {
 	u64 root_pa;
 	unsigned int levels;	/* 4, or 5 when the host itself runs with five */
 	atomic_long_t tables;	/* pages in use, the root included */
+	atomic_t zaps;		/* ranges being zapped whose flush is not complete */
 };
 
 int cvmm_mmu_init(struct cvmm_mmu *mmu);
@@ -48,7 +49,11 @@ int cvmm_mmu_map(struct cvmm_mmu *mmu, u64 gfn, struct page *page, bool writable
  */
 bool cvmm_mmu_protect(struct cvmm_mmu *mmu, u64 gfn, enum cvmm_prot prot);
 
-/* Remove all mappings of a range; no page locks: the slots' SRCU keeps installers out. */
+/*
+ * Remove all mappings of a range; no page locks: the slots' SRCU keeps installers
+ * out.  Where revocations may come meanwhile, the caller holds mmu->zaps raised
+ * until its flush is complete: cvmm_mmu_protect() then asks for one of its own.
+ */
 bool cvmm_mmu_zap_range(struct cvmm_mmu *mmu, u64 gfn, u64 nr);
 
 /**

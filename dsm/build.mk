@@ -5,7 +5,7 @@
 # dsm-sim-bugs is the simulator with the deliberate bugs that prove its oracle.
 $(O)/dsm-sim: $(wildcard dsm/*.[ch] dsm/sim/*.[ch])
 	@mkdir -p $(@D)
-	$(CC) $(UFLAGS) $(CFLAGS) -o $@ $(filter %.c,$^)
+	$(CC) $(UFLAGS) $(CFLAGS) -DDSM_TEST_MARKS -o $@ $(filter %.c,$^)
 
 $(O)/dsm-sim-san: $(wildcard dsm/*.[ch] dsm/sim/*.[ch])
 	@mkdir -p $(@D)

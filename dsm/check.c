@@ -18,6 +18,7 @@ int dsm_page_state(struct dsm *d, u64 gfn, struct dsm_page_info *info)
 	info->state = r.page->state;
 	info->frame = dsm_frame(r.page);
 	info->version = r.page->version;
+	info->written = r.page->written;
 	if (rec) {
 		info->pending = rec->req;
 		info->deferred = rec->deferred.type;
@@ -32,6 +33,7 @@ int dsm_page_state(struct dsm *d, u64 gfn, struct dsm_page_info *info)
 		info->owner = (u8)(r.dir->owner - 1);
 		info->sharers = r.dir->sharers;
 		info->home_version = r.dir->version;
+		info->migratory = r.dir->migratory;
 	}
 	return 0;
 }
@@ -47,6 +49,8 @@ const char *dsm_check_page(struct dsm *d, u64 gfn)
 
 	if ((r.page->state == DSM_INVALID) != !dsm_frame(r.page))
 		return "a frame is present exactly when the page is not Invalid";
+	if (r.page->written && r.page->state != DSM_EXCLUSIVE)
+		return "written, and not Exclusive";
 	if (r.page->has_rec && !rec->req && !rec->deferred.type && !rec->waiting)
 		return "a record stayed without a use";
 	if (rec) {
@@ -64,6 +68,8 @@ const char *dsm_check_page(struct dsm *d, u64 gfn)
 			return "an untouched page has sharers or a version";
 		if (r.dir->owner && (r.dir->sharers & dsm_bit(r.dir->owner - 1U)))
 			return "the owner is among the sharers";
+		if (r.dir->txn_offer && (r.dir->txn != DSM_MSG_REQ_S || r.dir->sharers))
+			return "a page with copies is to be handed over on a read";
 		if (rec && rec->waiting && !r.dir->txn)
 			return "requests wait for an idle page";
 	}

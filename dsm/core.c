@@ -10,6 +10,10 @@
 enum dsm_bug dsm_test_bug;
 #endif
 
+#ifdef DSM_TEST_MARKS
+u64 dsm_marks[DSM_MARK_NR];
+#endif
+
 #define MSEC			1000000ULL
 #define HOLD_MAX_DEFAULT_NS	(20 * MSEC)
 #define HOLD_MAX_MOST_NS	(500 * MSEC)

@@ -30,7 +30,10 @@
 	X(NO_HOLD)		/* a granted page is not held */		\
 	X(NO_AGE)		/* holds never yield to older instructions */	\
 	X(REVOKE_MAPS)		/* new mappings while protect() is being retried */ \
-	X(DEFER_DROP)		/* the deadline of a deferred message is forgotten */
+	X(DEFER_DROP)		/* the deadline of a deferred message is forgotten */ \
+	X(OFFER_SHARED)		/* home lets a page with sharers be handed over on a read */ \
+	X(KEEP_COPY)		/* owner hands over on a read, its mappings stay readable */ \
+	X(WRITTEN_LOST)		/* a write to a page that came on a read is not noted */
 
 enum dsm_bug {
 	DSM_BUG_NONE,
@@ -46,6 +49,69 @@ extern enum dsm_bug dsm_test_bug;
 #else
 #define dsm_bug(name)	false
 #endif
+
+/*
+ * Coverage: transitions and races of PROTOCOL.rst.  The simulator counts how often
+ * its runs come by each (dsm-sim --coverage); elsewhere this is nothing.
+ */
+#define DSM_MARKS(X)							\
+	X(LOCAL_WRITE_SHARED)		/* upgrades */			\
+	X(LOCAL_WRITE_OWNED)						\
+	X(FWD_S_SHARED)			/* a home that has a copy supplies it */ \
+	X(FWD_S_OWNED)							\
+	X(FWD_S_EXCLUSIVE)						\
+	X(FWD_X_OWNED)							\
+	X(FWD_X_EXCLUSIVE)						\
+	X(SAME_SHARED)			/* FWD_X SAME at home: an owner upgrades */ \
+	X(SAME_OWNED)							\
+	X(INV_SHARED)							\
+	X(DATA_SHARED)							\
+	X(DATA_EXCLUSIVE)						\
+	X(DATA_SAME)							\
+	X(DATA_ZERO_READ)						\
+	X(DATA_ZERO_WRITE)						\
+	X(DATA_MIGRATORY)		/* a read answered with the whole page */ \
+	X(ACK_BEFORE_DATA)						\
+	X(DATA_BEFORE_ACKS)						\
+	X(READ_DURING_UPGRADE)						\
+	X(INV_MEETS_UPGRADE)						\
+	X(FWD_S_MEETS_UPGRADE)						\
+	X(FWD_X_MEETS_UPGRADE)						\
+	X(UPGRADE_VOIDS_HOLD)						\
+	X(HURRY_LATE)							\
+	X(HURRY_BEHIND_OFFER)						\
+	X(OFFER)			/* home lets the owner hand over on a read */ \
+	X(OFFER_AT_HOME)		/* ... the owner is home itself */ \
+	X(NO_OFFER_PLAIN)		/* migratory, but a plain read */ \
+	X(NO_OFFER_COPIES)		/* migratory, but there are sharers */ \
+	X(OFFER_DEFERRED)		/* by a hold */			\
+	X(OFFER_TAKEN)							\
+	X(OFFER_KEPT)			/* unwritten: a copy instead */	\
+	X(OFFER_BUSY)			/* a pin, and the page is to go */ \
+	X(CLEAN_BUSY)			/* a pin, and the page was not written */ \
+	X(CLEAN_PLAIN_READ)		/* unwritten, meets a plain read */ \
+	X(CLEAN_FWD_X)			/* unwritten, taken by a writer */ \
+	X(WRITE_LOCAL)			/* first write after such a read */ \
+	X(WRITE_IN_HOLD)		/* ... while an offer is deferred */ \
+	X(WRITE_BLOCKED)		/* ... while it is being given up */ \
+	X(QUEUED_BEHIND_OFFER)						\
+	X(DOUBT_MOST)							\
+	X(DOUBT_FADES)
+
+enum dsm_mark {
+#define X(name) DSM_MARK_##name,
+	DSM_MARKS(X)
+#undef X
+	DSM_MARK_NR
+};
+
+#ifdef DSM_TEST_MARKS
+extern u64 dsm_marks[DSM_MARK_NR];
+#define dsm_mark_if(cond, name)	((void)((cond) && dsm_marks[DSM_MARK_##name]++))
+#else
+#define dsm_mark_if(cond, name)	((void)(0 && (cond)))
+#endif
+#define dsm_mark(name)		dsm_mark_if(true, name)
 
 /* A request queued at home. */
 struct dsm_waiter {

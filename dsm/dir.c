@@ -33,8 +33,66 @@ static int answer(struct dsm *d, struct dsm_ref *r, u32 requester, u16 flags, u3
 	return dsm_post(d, r, requester, &msg, NULL, 0, now_ns);
 }
 
+/* ------------------------------------------------------------- migration */
+
+/*
+ * A page is migratory when each host reads it and then writes it, so that it
+ * moves as a whole: the write by the only reader is the evidence.  Then a read
+ * takes it Exclusive.  Who gives such a page up unwritten says so (CLEAN), and the
+ * next time it takes more evidence in a row.
+ */
+static void saw_migration(struct dsm *d, struct dsm_home *dir)
+{
+	static const u8 needed[] = { 1, 1, 2, 4 };
+
+	dsm_count(d, DSM_EV_HOME_MIGRATORY);
+	if (dir->migratory || d->cfg.no_migratory)
+		return;
+	dir->evidence++;
+	if (dir->evidence < needed[dir->doubt])
+		return;
+	dir->migratory = 1;
+	dir->evidence = 0;
+	dsm_count(d, DSM_EV_HOME_PROMOTE);
+}
+
+/* A page with several readers, or written by another than its reader. */
+static void saw_sharing(struct dsm_home *dir)
+{
+	if (!dir->migratory)
+		dir->evidence = 0;
+}
+
+/* A page was handed over on a read by one who had written it: doubts fade. */
+static void saw_success(struct dsm_home *dir)
+{
+	if (!dir->doubt || !dir->migratory)
+		return;
+	dir->evidence++;
+	if (dir->evidence == 3) {
+		dir->evidence = 0;
+		dir->doubt--;
+		dsm_mark(DOUBT_FADES);
+	}
+}
+
+/* A page was handed over on a read and then not written. */
+static void saw_failure(struct dsm *d, struct dsm_home *dir)
+{
+	if (!dir->migratory)
+		return;
+	dir->migratory = 0;
+	dir->evidence = 0;
+	dsm_mark_if(dir->doubt == 3, DOUBT_MOST);
+	if (dir->doubt < 3)
+		dir->doubt++;
+	dsm_count(d, DSM_EV_HOME_DEMOTE);
+}
+
+/* ---------------------------------------------------------- transactions */
+
 static int start_read(struct dsm *d, struct dsm_ref *r, u32 requester,
-		      u16 age, u64 now_ns)
+		      const struct dsm_waiter *w, u16 age, u64 now_ns)
 {
 	struct dsm_home *dir = r->dir;
 	struct dsm_msg msg = {
@@ -49,6 +107,18 @@ static int start_read(struct dsm *d, struct dsm_ref *r, u32 requester,
 		return -EPROTO;
 	if (dir->sharers & dsm_bit(dsm_self(d)))
 		supplier = dsm_self(d);
+
+	dir->last_reader = w->flags & DSM_F_PLAIN ? 0 : (requester + 1) & 0x7f;
+	/* The owner has the last word: unwritten, it gives a copy all the same. */
+	if (dir->migratory && !(w->flags & DSM_F_PLAIN) &&
+	    (!dir->sharers || dsm_bug(OFFER_SHARED))) {
+		dir->txn_offer = 1;
+		msg.flags = DSM_F_EXCL;
+		dsm_mark(OFFER);
+		dsm_mark_if(supplier == dsm_self(d), OFFER_AT_HOME);
+	}
+	dsm_mark_if(dir->migratory && (w->flags & DSM_F_PLAIN), NO_OFFER_PLAIN);
+	dsm_mark_if(dir->migratory && dir->sharers, NO_OFFER_COPIES);
 	return dsm_post(d, r, supplier, &msg, NULL, 0, now_ns);
 }
 
@@ -74,7 +144,9 @@ static int start_write(struct dsm *d, struct dsm_ref *r, u32 requester,
 	if (dsm_bug(STALE_SAME) && (w->flags & DSM_F_HAVE))
 		same = true;
 	if (dir->sharers == dsm_bit(requester) && dir->last_reader == requester + 1)
-		dsm_count(d, DSM_EV_HOME_MIGRATORY);
+		saw_migration(d, dir);
+	else if (dir->sharers)
+		saw_sharing(dir);
 
 	/*
 	 * One host answers the requester, with the page if it needs it: the
@@ -123,15 +195,16 @@ static int start(struct dsm *d, struct dsm_ref *r, u32 requester,
 
 	dsm_count(d, DSM_EV_HOME_TXN);
 	dsm_trace(d, r, DSM_STEP_TXN, w->type, requester);
-	dir->txn = w->type;
-	dir->txn_host = (u8)requester;
+	dir->txn = w->type & 3;
+	dir->txn_host = requester & 0x3f;
+	dir->txn_offer = 0;
 	dir->txn_since = (u16)w->since;
 
 	/* The first to touch a page gets it Exclusive, with no page on the wire. */
 	if (!dir->owner)
 		return answer(d, r, requester, DSM_F_EXCL | DSM_F_ZERO, 1, 0, now_ns);
 	if (w->type == DSM_MSG_REQ_S)
-		return start_read(d, r, requester, age, now_ns);
+		return start_read(d, r, requester, w, age, now_ns);
 	return start_write(d, r, requester, w, age, now_ns);
 }
 
@@ -183,6 +256,7 @@ static int hurry(struct dsm *d, struct dsm_ref *r, u32 waiter, const struct dsm_
 		to |= dsm_bit(owner_of(dir));
 	/* These two have given up what they had, or it is theirs that is waited for. */
 	to &= ~(dsm_bit(dir->txn_host) | dsm_bit(waiter));
+	dsm_mark_if(to && dir->txn_offer, HURRY_BEHIND_OFFER);
 	for (h = 0; h < d->cfg.nr_hosts; h++) {
 		if (!(to & dsm_bit(h)))
 			continue;
@@ -215,6 +289,7 @@ int dsm_dir_request(struct dsm *d, struct dsm_ref *r, u32 from,
 	if (!rec)
 		return -ENOMEM;
 	dsm_count(d, DSM_EV_HOME_QUEUED);
+	dsm_mark_if(dir->txn_offer, QUEUED_BEHIND_OFFER);
 	if (dsm_bug(LOST_WAITER) && rec->waiting)
 		return 0;
 	rec->waiting |= dsm_bit(from);
@@ -227,28 +302,36 @@ int dsm_dir_done(struct dsm *d, struct dsm_ref *r, u32 from,
 {
 	struct dsm_home *dir = r->dir;
 	struct dsm_rec *rec = dsm_rec(r->page);
-	bool exclusive = dir->txn == DSM_MSG_REQ_X || !dir->owner;
+	bool exclusive = msg->flags & DSM_F_EXCL;
 	struct dsm_waiter w;
 	u32 next;
 
 	if (!dir->txn || dir->txn_host != from ||
 	    msg->version != (u16)(dir->version + (exclusive ? 1 : 0)))
 		return -EPROTO;
+	/* What was granted: it can only be open where the owner had the choice. */
+	if (exclusive != (dir->txn == DSM_MSG_REQ_X || !dir->owner) &&
+	    !(exclusive && dir->txn_offer))
+		return -EPROTO;
 	/* An owner, or this host, that still has to give up rights: nobody can be done. */
 	if (rec && rec->deferred.type)
 		return -EPROTO;
 
+	if (msg->flags & DSM_F_CLEAN)
+		saw_failure(d, dir);
+	else if (exclusive && dir->txn_offer)
+		saw_success(dir);
 	if (exclusive) {
-		dir->owner = (u8)(from + 1);
+		dir->owner = (from + 1) & 0x7f;
 		dir->sharers = 0;
 		dir->version++;
 		dir->last_reader = 0;
 	} else {
 		dir->sharers |= dsm_bit(from);
-		dir->last_reader = (u8)(from + 1);
 	}
 	dsm_trace(d, r, DSM_STEP_TXN_DONE, dir->txn, from);
 	dir->txn = 0;
+	dir->txn_offer = 0;
 
 	if (!rec || !rec->waiting)
 		return 0;

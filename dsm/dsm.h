@@ -79,8 +79,9 @@ enum dsm_msg_type {
 #define DSM_F_HAVE	(1U << 0)	/* REQ_X: I hold a copy of .version */
 #define DSM_F_SAME	(1U << 1)	/* FWD_X, DATA: requester's copy is current, no payload */
 #define DSM_F_ZERO	(1U << 2)	/* DATA: never touched, requester makes a zeroed frame */
-#define DSM_F_EXCL	(1U << 3)	/* DATA: granted Exclusive (else Shared) */
-#define DSM_F_ALL	0x000fU
+#define DSM_F_EXCL	(1U << 3)	/* DATA, DONE: granted Exclusive; FWD_S: may be */
+#define DSM_F_PLAIN	(1U << 4)	/* REQ_S: Shared please, whatever the page's history */
+#define DSM_F_CLEAN	(1U << 5)	/* DATA, DONE: had been granted Exclusive on a read in vain */
 
 /**
  * struct dsm_msg - a decoded message header
@@ -109,7 +110,7 @@ struct dsm_msg {
 
 #define DSM_WIRE_SIZE	32
 #define DSM_WIRE_MAGIC	0x5643		/* "CV" */
-#define DSM_WIRE_VERSION 1
+#define DSM_WIRE_VERSION 2
 
 /**
  * dsm_wire_encode() - write a header in wire format
@@ -132,6 +133,12 @@ void dsm_wire_encode(const struct dsm_msg *msg, u8 *buf);
  * Pure; any context.  Returns 0 or -EPROTO (including @len < DSM_WIRE_SIZE).
  */
 int dsm_wire_decode(const u8 *buf, size_t len, struct dsm_msg *msg);
+
+/*
+ * The version of the wire format that a received header claims, 0 when it is not
+ * one of ours at all.  For a link that has to say why it refuses a peer.  Pure.
+ */
+u8 dsm_wire_version(const u8 *buf, size_t len);
 
 /* Name of a message type for logs; "?" for an unknown one. */
 const char *dsm_msg_name(u8 type);
@@ -168,7 +175,7 @@ struct dsm_page {
 	u64 version:8;		/* low bits of the data version */
 	u64 state:2;		/* enum dsm_state */
 	u64 has_rec:1;
-	u64 hold_write:1;	/* the held access writes */
+	u64 written:1;		/* Exclusive, and write access has been granted since it came */
 };
 
 /**
@@ -180,10 +187,14 @@ struct dsm_home {
 	u64 sharers;		/* hosts with Shared copies, owner not included */
 	u16 version;		/* counts grants of write access */
 	u16 txn_since;		/* start of the oldest instruction that waits for it, ticks */
-	u8 owner;		/* host + 1; 0: never touched */
-	u8 txn;			/* message type of the running transaction, 0: idle */
-	u8 txn_host;		/* its requester */
-	u8 last_reader;		/* host + 1 of the latest Shared grant, for statistics */
+	u32 owner:7;		/* host + 1; 0: never touched */
+	u32 txn:2;		/* message type of the running transaction, 0: idle */
+	u32 txn_host:6;		/* its requester */
+	u32 txn_offer:1;	/* it is REQ_S, and the owner may hand the page over */
+	u32 last_reader:7;	/* host + 1 of the latest Shared grant, 0: none or a plain one */
+	u32 migratory:1;	/* who reads it writes it next: hand it over on a read */
+	u32 doubt:2;		/* how often that was wrong of late */
+	u32 evidence:3;		/* for (while not migratory) or against @doubt */
 };
 
 _Static_assert(sizeof(struct dsm_page) <= 16, "metadata budget");
@@ -248,8 +259,18 @@ struct dsm_range {
 	X(HOME_TXN, home_txn)						\
 	/* home: requests that found the page busy */			\
 	X(HOME_QUEUED, home_queued)					\
+	/* read fault of a migratory page, which came as a whole */	\
+	X(READ_MIGRATORY, read_migratory)				\
+	/* of these: then written, without a message */			\
+	X(MIGRATORY_WRITTEN, migratory_written)				\
+	/* of these: given up before it was written */			\
+	X(MIGRATORY_CLEAN, migratory_clean)				\
 	/* home: write by the latest, only reader of another's page */	\
 	X(HOME_MIGRATORY, home_migratory)				\
+	/* home: page found to be migratory */				\
+	X(HOME_PROMOTE, home_promote)					\
+	/* home: page is migratory no longer */				\
+	X(HOME_DEMOTE, home_demote)					\
 	X(TX_REQ_S, tx_req_s)						\
 	X(TX_REQ_X, tx_req_x)						\
 	X(TX_FWD_S, tx_fwd_s)						\
@@ -362,6 +383,8 @@ struct dsm_ops {
  *		eighth of hold_max
  * @retry_ns:	pause before protect() is tried again; 0: 200 us.  Doubles up to
  *		64 times that while it stays busy.
+ * @no_migratory: never hand a page over on a read (for measurements).  Concerns
+ *		the pages homed here; hosts may differ.
  */
 struct dsm_config {
 	const struct dsm_ops *ops;
@@ -375,6 +398,7 @@ struct dsm_config {
 	u64 hold_limit_ns;
 	u64 hold_yield_ns;
 	u64 retry_ns;
+	bool no_migratory;
 };
 
 /* One space at one host.  Private to the core; embedded by the platform. */
@@ -410,18 +434,30 @@ enum dsm_result {
  * struct dsm_grant - what DSM_GRANTED gives
  * @frame:	the page's frame; valid while the page lock is held, and as long
  *		after that as a mapping that protect() removes exists
- * @writable:	a writable mapping may be installed (even after a read access)
+ * @writable:	a writable mapping may be installed (even after a read access).  A
+ *		page that was handed over on a read is not writable at first: the
+ *		first write has to ask, which costs no message, so that the page's
+ *		home can learn whether the page is written at all.
  */
 struct dsm_grant {
 	void *frame;
 	bool writable;
 };
 
+/* What an access needs.  The first two are false and true of "does it write?". */
+enum dsm_want {
+	DSM_READ,		/* a copy suffices, but the whole page may come */
+	DSM_WRITE,		/* Exclusive is needed */
+	DSM_READ_PLAIN,		/* a copy; others that read the page must keep theirs */
+};
+
 /**
  * dsm_access() - ask for a page
  * @d:		instance
  * @gfn:	guest frame
- * @write:	false: read access suffices; true: Exclusive is needed
+ * @want:	what for.  DSM_READ_PLAIN is for who reads without running the guest
+ *		(a walk of its page tables, a copy): what it reads says nothing of
+ *		what the guest will write.
  * @since_ns:	when the instruction (or operation) that needs this page first
  *		missed one, <= @now_ns; the same value for all its pages and all
  *		its retries until it succeeds.  Between instructions that want
@@ -439,7 +475,7 @@ struct dsm_grant {
  * satisfy by itself are still granted).  -EPROTO: this access has found the
  * space inconsistent and failed it.
  */
-int dsm_access(struct dsm *d, u64 gfn, bool write, u64 since_ns, u64 now_ns,
+int dsm_access(struct dsm *d, u64 gfn, enum dsm_want want, u64 since_ns, u64 now_ns,
 	       struct dsm_grant *grant);
 
 /**
@@ -513,6 +549,7 @@ void dsm_teardown(struct dsm *d);
  * @pending:	DSM_MSG_REQ_S/REQ_X when a request of ours is running, else 0
  * @deferred:	FWD/INV type waiting for a hold or a pin, else 0
  * @revoking:	the deferred message is being performed; no new mappings
+ * @written:	Exclusive, and write access has been granted since the page came
  * @is_home:	the rest is valid
  * @txn:	type of the running transaction, 0 idle
  * @txn_host:	its requester
@@ -520,6 +557,7 @@ void dsm_teardown(struct dsm *d);
  * @owner:	DSM_NO_HOST when never touched
  * @sharers:	hosts with Shared copies
  * @home_version: data version in the directory
+ * @migratory:	a read takes the page as a whole
  */
 struct dsm_page_info {
 	u8 state;
@@ -528,6 +566,7 @@ struct dsm_page_info {
 	u8 pending;
 	u8 deferred;
 	bool revoking;
+	bool written;
 	bool is_home;
 	u8 txn;
 	u8 txn_host;
@@ -535,6 +574,7 @@ struct dsm_page_info {
 	u8 owner;
 	u64 sharers;
 	u16 home_version;
+	bool migratory;
 };
 
 /* Page lock held.  Returns 0 or -ENOENT. */

@@ -52,12 +52,11 @@ static u64 hold_end(const struct dsm_page *p, u64 now_ns)
 	return ((now_ns >> DSM_TICK_SHIFT) + p->hold - run) << DSM_TICK_SHIFT;
 }
 
-static void hold_start(struct dsm *d, struct dsm_page *p, u32 since, bool write, u64 now_ns)
+static void hold_start(struct dsm *d, struct dsm_page *p, u32 since, u64 now_ns)
 {
 	p->grant = dsm_tick(now_ns) & GRANT_MASK;
 	p->age = dsm_age(since, now_ns);
 	p->hold = dsm_bug(NO_HOLD) ? 0 : ticks_up(d->cfg.hold_max_ns) + 1;
-	p->hold_write = write;
 }
 
 /* How long the instruction that the page is held for has been trying by now. */
@@ -135,9 +134,21 @@ void dsm_hold(struct dsm *d, u64 gfn, u64 since_ns, u64 until_ns, u64 now_ns)
 
 /* ---------------------------------------------------------- revocation */
 
-static enum dsm_prot revoke_level(const struct dsm_msg *msg)
+/*
+ * Asked to supply a reader of a migratory page: does the page go to him as a
+ * whole?  Not if this host got it that way itself and did not write it.  The
+ * answer does not change while protect() is being retried: no write is granted.
+ */
+static bool hands_over(const struct dsm_page *p, const struct dsm_msg *msg)
 {
-	return msg->type == DSM_MSG_FWD_S ? DSM_PROT_READ : DSM_PROT_NONE;
+	return msg->type == DSM_MSG_FWD_S && (msg->flags & DSM_F_EXCL) && p->written;
+}
+
+static enum dsm_prot revoke_level(const struct dsm_page *p, const struct dsm_msg *msg)
+{
+	if (msg->type != DSM_MSG_FWD_S || (hands_over(p, msg) && !dsm_bug(KEEP_COPY)))
+		return DSM_PROT_NONE;
+	return DSM_PROT_READ;
 }
 
 static bool revoke_needs_protect(const struct dsm_page *p, const struct dsm_msg *msg)
@@ -163,11 +174,40 @@ static int revoke_busy(struct dsm *d, struct dsm_ref *r, const struct dsm_msg *m
 	if (!rec)
 		return -ENOMEM;
 	dsm_count(d, DSM_EV_PROTECT_BUSY);
+	dsm_mark_if(hands_over(r->page, msg), OFFER_BUSY);
+	dsm_mark_if(r->page->state == DSM_EXCLUSIVE && !r->page->written, CLEAN_BUSY);
 	rec->revoking = true;
 	defer(d, r, rec, msg, now_ns + (d->cfg.retry_ns << rec->tries));
 	if (rec->tries < 6)
 		rec->tries++;
 	return 0;
+}
+
+static void mark_revoke(const struct dsm_page *p, const struct dsm_rec *rec,
+			const struct dsm_msg *msg)
+{
+	bool upgrading = rec && rec->req == DSM_MSG_REQ_X;
+	bool same = msg->flags & DSM_F_SAME;
+
+	switch (msg->type) {
+	case DSM_MSG_FWD_S:
+		dsm_mark_if(p->state == DSM_SHARED, FWD_S_SHARED);
+		dsm_mark_if(p->state == DSM_OWNED, FWD_S_OWNED);
+		dsm_mark_if(p->state == DSM_EXCLUSIVE, FWD_S_EXCLUSIVE);
+		dsm_mark_if(upgrading, FWD_S_MEETS_UPGRADE);
+		break;
+	case DSM_MSG_FWD_X:
+		dsm_mark_if(p->state == DSM_OWNED && !same, FWD_X_OWNED);
+		dsm_mark_if(p->state == DSM_EXCLUSIVE, FWD_X_EXCLUSIVE);
+		dsm_mark_if(p->state == DSM_SHARED, SAME_SHARED);
+		dsm_mark_if(p->state == DSM_OWNED && same, SAME_OWNED);
+		dsm_mark_if(upgrading, FWD_X_MEETS_UPGRADE);
+		break;
+	case DSM_MSG_INV:
+		dsm_mark_if(p->state == DSM_SHARED, INV_SHARED);
+		dsm_mark_if(upgrading, INV_MEETS_UPGRADE);
+		break;
+	}
 }
 
 /* Give up rights as a home's message asks, now.  May find the page busy and defer. */
@@ -181,6 +221,8 @@ static int revoke(struct dsm *d, struct dsm_ref *r, const struct dsm_msg *asked,
 		.version = msg.version,
 	};
 	struct dsm_page *p = r->page;
+	bool whole = msg.type != DSM_MSG_FWD_S || hands_over(p, &msg);
+	bool clean = p->state == DSM_EXCLUSIVE && !p->written;
 	void *frame = dsm_frame(p);
 	struct dsm_rec *rec;
 	u32 flags = 0;
@@ -189,7 +231,7 @@ static int revoke(struct dsm *d, struct dsm_ref *r, const struct dsm_msg *asked,
 	if (revoke_needs_protect(p, &msg) &&
 	    !(dsm_bug(ACK_EARLY) && msg.type == DSM_MSG_INV) &&
 	    !(dsm_bug(DOWNGRADE_EARLY) && msg.type == DSM_MSG_FWD_S)) {
-		err = d->cfg.ops->protect(d->cfg.ctx, r->gfn, frame, revoke_level(&msg));
+		err = d->cfg.ops->protect(d->cfg.ctx, r->gfn, frame, revoke_level(p, &msg));
 		if (err == -EAGAIN)
 			return revoke_busy(d, r, &msg, now_ns);
 		if (err)
@@ -204,16 +246,29 @@ static int revoke(struct dsm *d, struct dsm_ref *r, const struct dsm_msg *asked,
 		rec->tries = 0;
 	}
 
+	if (clean) {
+		reply.flags = DSM_F_CLEAN;
+		dsm_count(d, DSM_EV_MIGRATORY_CLEAN);
+		dsm_mark_if(msg.type == DSM_MSG_FWD_X, CLEAN_FWD_X);
+		dsm_mark_if(msg.type == DSM_MSG_FWD_S && !(msg.flags & DSM_F_EXCL), CLEAN_PLAIN_READ);
+		dsm_mark_if(msg.type == DSM_MSG_FWD_S && (msg.flags & DSM_F_EXCL), OFFER_KEPT);
+	}
+	mark_revoke(p, rec, &msg);
 	switch (msg.type) {
 	case DSM_MSG_FWD_S:
-		if (p->state == DSM_EXCLUSIVE) {
+		if (whole) {
+			dsm_mark(OFFER_TAKEN);
+			reply.flags = DSM_F_EXCL;
+			reply.version = (u16)(msg.version + 1);
+			flags = DSM_SEND_GIVE;
+			dsm_count(d, DSM_EV_REVOKE_OWNER);
+		} else if (p->state == DSM_EXCLUSIVE) {
 			dsm_count(d, DSM_EV_DOWNGRADE);
 			set_state(d, r, DSM_OWNED);
 		}
-		p->hold_write = 0;
 		break;
 	case DSM_MSG_FWD_X:
-		reply.flags = DSM_F_EXCL;
+		reply.flags |= DSM_F_EXCL;
 		reply.acks = msg.acks;
 		if (msg.flags & DSM_F_SAME)
 			reply.flags |= DSM_F_SAME;
@@ -226,11 +281,11 @@ static int revoke(struct dsm *d, struct dsm_ref *r, const struct dsm_msg *asked,
 		break;
 	}
 
-	if (msg.type != DSM_MSG_FWD_S) {
+	p->written = 0;
+	if (whole) {
 		set_state(d, r, DSM_INVALID);
 		dsm_set_frame(p, NULL);
 		p->hold = 0;
-		p->hold_write = 0;
 		if (!flags) {
 			if (!dsm_bug(FRAME_LEAK))
 				d->cfg.ops->put_frame(d->cfg.ctx, r->gfn, frame);
@@ -265,18 +320,20 @@ int dsm_page_revoke(struct dsm *d, struct dsm_ref *r, u32 from,
 	switch (msg->type) {
 	case DSM_MSG_FWD_S:
 		if (p->state == DSM_INVALID || (p->state == DSM_SHARED && !is_home) ||
+		    (p->state != DSM_EXCLUSIVE && (msg->flags & DSM_F_EXCL)) ||
 		    p->version != (u8)msg->version)
 			return -EPROTO;
 		break;
 	case DSM_MSG_FWD_X:
 		if (p->state == DSM_INVALID ||
 		    (p->state == DSM_SHARED && !(is_home && (msg->flags & DSM_F_SAME))) ||
-		    (p->state == DSM_EXCLUSIVE && (msg->flags & DSM_F_SAME)) ||
+		    (p->state == DSM_EXCLUSIVE && ((msg->flags & DSM_F_SAME) || msg->acks)) ||
 		    p->version != (u8)(msg->version - 1))
 			return -EPROTO;
 		break;
 	default:
-		if ((p->state != DSM_SHARED && p->state != DSM_OWNED) ||
+		/* An owner is never told so: it supplies, or it is the requester. */
+		if (p->state != DSM_SHARED ||
 		    p->version != (u8)(msg->version - 1))
 			return -EPROTO;
 		break;
@@ -286,8 +343,6 @@ int dsm_page_revoke(struct dsm *d, struct dsm_ref *r, u32 from,
 		return revoke(d, r, msg, now_ns);
 	/* A local instruction that can't go on without the home is not served by a hold. */
 	if (rec && rec->req)
-		return revoke(d, r, msg, now_ns);
-	if (msg->type == DSM_MSG_FWD_S && !p->hold_write)
 		return revoke(d, r, msg, now_ns);
 
 	end = hold_end(p, now_ns);
@@ -305,6 +360,7 @@ int dsm_page_revoke(struct dsm *d, struct dsm_ref *r, u32 from,
 	if (!rec)
 		return revoke(d, r, msg, now_ns);
 	dsm_count(d, yield_ns == ~0ULL ? DSM_EV_HOLD_DEFER : DSM_EV_HOLD_YIELD);
+	dsm_mark_if(msg->type == DSM_MSG_FWD_S && (msg->flags & DSM_F_EXCL), OFFER_DEFERRED);
 	rec->yield_ns = yield_ns;
 	defer(d, r, rec, msg, end);
 	return 0;
@@ -319,6 +375,7 @@ void dsm_page_hurry(struct dsm *d, struct dsm_ref *r, const struct dsm_msg *msg,
 	struct dsm_rec *rec = dsm_rec(r->page);
 	u64 yield_ns = now_ns + d->cfg.hold_yield_ns;
 
+	dsm_mark_if(!rec || !rec->deferred.type, HURRY_LATE);
 	if (!rec || !rec->deferred.type || rec->revoking || rec->yield_ns <= yield_ns ||
 	    !asker_goes_first(d, r->page, msg, now_ns))
 		return;
@@ -371,14 +428,15 @@ static void count_fault(struct dsm *d, const struct dsm_ref *r, const struct dsm
 		ev = DSM_EV_FAULT_ZERO_0;
 	else if (rec->data_flags & DSM_F_SAME)
 		ev = DSM_EV_FAULT_UPGRADE_0;
-	else if (rec->data_flags & DSM_F_EXCL)
+	else if (rec->req == DSM_MSG_REQ_X)
 		ev = DSM_EV_FAULT_WRITE_0;
 	else
 		ev = DSM_EV_FAULT_READ_0;
 	dsm_count(d, ev + path);
 
 	if (rec->req == DSM_MSG_REQ_S && (rec->data_flags & DSM_F_EXCL))
-		dsm_count(d, DSM_EV_READ_EXCLUSIVE);
+		dsm_count(d, rec->data_flags & DSM_F_ZERO ? DSM_EV_READ_EXCLUSIVE :
+							    DSM_EV_READ_MIGRATORY);
 	if (rec->have && !(rec->data_flags & DSM_F_SAME))
 		dsm_count(d, DSM_EV_UPGRADE_LOST);
 }
@@ -392,6 +450,7 @@ static int complete(struct dsm *d, struct dsm_ref *r, u64 now_ns)
 		.type = DSM_MSG_DONE,
 		.requester = (u8)dsm_self(d),
 		.version = rec->version,
+		.flags = rec->data_flags & (DSM_F_EXCL | DSM_F_CLEAN),
 	};
 	int err;
 
@@ -423,7 +482,9 @@ static int complete(struct dsm *d, struct dsm_ref *r, u64 now_ns)
 	}
 	p->version = (u8)rec->version;
 	set_state(d, r, rec->data_flags & DSM_F_EXCL ? DSM_EXCLUSIVE : DSM_SHARED);
-	hold_start(d, p, rec->since, rec->req == DSM_MSG_REQ_X, now_ns);
+	/* Handed over on a read: it shows whether the read is followed by a write. */
+	p->written = rec->req == DSM_MSG_REQ_X || (rec->data_flags & DSM_F_ZERO);
+	hold_start(d, p, rec->since, now_ns);
 
 	if (dsm_bug(EARLY_DONE) && rec->acks_needed)
 		done.type = 0;
@@ -454,8 +515,7 @@ int dsm_page_data(struct dsm *d, struct dsm_ref *r, u32 from,
 
 	if (rec->req == DSM_MSG_REQ_X && !(msg->flags & DSM_F_EXCL))
 		return -EPROTO;
-	if (rec->req == DSM_MSG_REQ_S && (msg->flags & DSM_F_EXCL) &&
-	    !(msg->flags & DSM_F_ZERO))
+	if (rec->req == DSM_MSG_REQ_S && msg->acks)
 		return -EPROTO;
 
 	if (msg->flags & DSM_F_SAME) {
@@ -480,6 +540,16 @@ int dsm_page_data(struct dsm *d, struct dsm_ref *r, u32 from,
 	}
 
 	dsm_trace(d, r, DSM_STEP_GRANT, msg->flags, from);
+	dsm_mark_if(!(msg->flags & DSM_F_EXCL), DATA_SHARED);
+	dsm_mark_if(rec->req == DSM_MSG_REQ_X && !(msg->flags & (DSM_F_SAME | DSM_F_ZERO)),
+		    DATA_EXCLUSIVE);
+	dsm_mark_if(msg->flags & DSM_F_SAME, DATA_SAME);
+	dsm_mark_if(rec->req == DSM_MSG_REQ_S && (msg->flags & DSM_F_ZERO), DATA_ZERO_READ);
+	dsm_mark_if(rec->req == DSM_MSG_REQ_X && (msg->flags & DSM_F_ZERO), DATA_ZERO_WRITE);
+	dsm_mark_if(rec->req == DSM_MSG_REQ_S && (msg->flags & (DSM_F_EXCL | DSM_F_ZERO)) ==
+		    DSM_F_EXCL, DATA_MIGRATORY);
+	dsm_mark_if(rec->acks_from, ACK_BEFORE_DATA);
+	dsm_mark_if(dsm_weight64(rec->acks_from) < msg->acks, DATA_BEFORE_ACKS);
 	rec->answered = true;
 	rec->data_from = (u8)from;
 	rec->data_flags = msg->flags;
@@ -507,8 +577,9 @@ int dsm_page_ack(struct dsm *d, struct dsm_ref *r, u32 from,
 }
 
 /* Ask the home.  -ENOMEM: nothing has happened. */
-static int request(struct dsm *d, struct dsm_ref *r, bool write, u32 since, u64 now_ns)
+static int request(struct dsm *d, struct dsm_ref *r, enum dsm_want want, u32 since, u64 now_ns)
 {
+	bool write = want == DSM_WRITE;
 	struct dsm_page *p = r->page;
 	bool fresh = !p->has_rec;
 	struct dsm_rec *rec = dsm_get_rec(d, r);
@@ -529,10 +600,14 @@ static int request(struct dsm *d, struct dsm_ref *r, bool write, u32 since, u64 
 			return -ENOMEM;
 		}
 	}
+	dsm_mark_if(write && p->state == DSM_SHARED, LOCAL_WRITE_SHARED);
+	dsm_mark_if(write && p->state == DSM_OWNED, LOCAL_WRITE_OWNED);
 	if (write && p->state != DSM_INVALID) {
 		msg.flags = DSM_F_HAVE;
 		msg.version = p->version;
 	}
+	if (want == DSM_READ_PLAIN)
+		msg.flags = DSM_F_PLAIN;
 
 	rec->req = msg.type;
 	rec->since = since;
@@ -550,9 +625,9 @@ static bool satisfied(const struct dsm_page *p, bool write, bool *writable)
 	const struct dsm_rec *rec = dsm_rec(p);
 	bool revoking = rec && rec->revoking && !dsm_bug(REVOKE_MAPS);
 
-	if (revoking && revoke_level(&rec->deferred) == DSM_PROT_NONE)
+	if (revoking && revoke_level(p, &rec->deferred) == DSM_PROT_NONE)
 		return false;
-	*writable = p->state == DSM_EXCLUSIVE && !revoking;
+	*writable = p->state == DSM_EXCLUSIVE && !revoking && (write || p->written);
 	return write ? *writable : p->state != DSM_INVALID;
 }
 
@@ -562,9 +637,21 @@ static int wait_for(struct dsm_rec *rec)
 	return DSM_WAIT;
 }
 
-int dsm_access(struct dsm *d, u64 gfn, bool write, u64 since_ns, u64 now_ns,
+/* A write, after which the page is no gift in vain. */
+static void note_written(struct dsm *d, struct dsm_page *p)
+{
+	if (p->written || dsm_bug(WRITTEN_LOST))
+		return;
+	p->written = 1;
+	dsm_count(d, DSM_EV_MIGRATORY_WRITTEN);
+	dsm_mark(WRITE_LOCAL);
+	dsm_mark_if(dsm_rec(p) && dsm_rec(p)->deferred.type, WRITE_IN_HOLD);
+}
+
+int dsm_access(struct dsm *d, u64 gfn, enum dsm_want want, u64 since_ns, u64 now_ns,
 	       struct dsm_grant *grant)
 {
+	bool write = want == DSM_WRITE;
 	u32 since = dsm_tick(since_ns < now_ns ? since_ns : now_ns);
 	struct dsm_rec *rec;
 	struct dsm_ref r;
@@ -576,8 +663,11 @@ int dsm_access(struct dsm *d, u64 gfn, bool write, u64 since_ns, u64 now_ns,
 	for (;;) {
 		if (satisfied(r.page, write, &grant->writable)) {
 			grant->frame = dsm_frame(r.page);
+			rec = dsm_rec(r.page);
+			dsm_mark_if(rec && rec->req == DSM_MSG_REQ_X && rec->answered,
+				    READ_DURING_UPGRADE);
 			if (write)
-				r.page->hold_write = 1;
+				note_written(d, r.page);
 			return DSM_GRANTED;
 		}
 		if (dsm_failed(d))
@@ -590,17 +680,21 @@ int dsm_access(struct dsm *d, u64 gfn, bool write, u64 since_ns, u64 now_ns,
 			dsm_count(d, DSM_EV_COALESCED);
 			return wait_for(rec);
 		}
-		if (rec && rec->revoking)
+		if (rec && rec->revoking) {
+			dsm_mark_if(r.page->state == DSM_EXCLUSIVE && !r.page->written,
+				    WRITE_BLOCKED);
 			return wait_for(rec);
+		}
 		if (rec && rec->deferred.type) {
 			/*
 			 * Somebody waits for a page that we hold and now can't
 			 * use without the home, which works for him: let go.
 			 */
 			dsm_count(d, DSM_EV_HOLD_VOID);
+			dsm_mark(UPGRADE_VOIDS_HOLD);
 			err = revoke(d, &r, &rec->deferred, now_ns);
 		} else {
-			err = request(d, &r, write, since, now_ns);
+			err = request(d, &r, want, since, now_ns);
 			if (err == -ENOMEM && !(dsm_rec(r.page) && dsm_rec(r.page)->req))
 				return err;
 		}

@@ -81,6 +81,13 @@ int dsm_wire_decode(const u8 *buf, size_t len, struct dsm_msg *msg)
 	return dsm_msg_well_formed(msg) ? 0 : -EPROTO;
 }
 
+u8 dsm_wire_version(const u8 *buf, size_t len)
+{
+	if (len < DSM_WIRE_SIZE || get_le(buf + OFF_MAGIC, 2) != DSM_WIRE_MAGIC)
+		return 0;
+	return buf[OFF_WIRE];
+}
+
 bool dsm_msg_well_formed(const struct dsm_msg *msg)
 {
 	u32 length = 0;
@@ -90,7 +97,13 @@ bool dsm_msg_well_formed(const struct dsm_msg *msg)
 
 	switch (msg->type) {
 	case DSM_MSG_REQ_S:
+		if ((msg->flags & ~DSM_F_PLAIN) || msg->acks)
+			return false;
+		break;
 	case DSM_MSG_FWD_S:
+		if ((msg->flags & ~DSM_F_EXCL) || msg->acks)
+			return false;
+		break;
 	case DSM_MSG_INV:
 	case DSM_MSG_HURRY:
 		if (msg->flags || msg->acks)
@@ -107,6 +120,8 @@ bool dsm_msg_well_formed(const struct dsm_msg *msg)
 	case DSM_MSG_DATA:
 		switch (msg->flags) {
 		case 0:
+		case DSM_F_CLEAN:
+		case DSM_F_EXCL | DSM_F_CLEAN:
 			if (msg->acks)
 				return false;
 			length = DSM_PAGE_SIZE;
@@ -126,8 +141,11 @@ bool dsm_msg_well_formed(const struct dsm_msg *msg)
 		if (msg->age)
 			return false;
 		break;
-	case DSM_MSG_INV_ACK:
 	case DSM_MSG_DONE:
+		if ((msg->flags & ~(DSM_F_EXCL | DSM_F_CLEAN)) || msg->acks || msg->age)
+			return false;
+		break;
+	case DSM_MSG_INV_ACK:
 		if (msg->flags || msg->acks || msg->age)
 			return false;
 		break;

@@ -228,8 +228,15 @@ int cvmm_link_rx_header(struct cvmm_link *link, const u8 *hdr, struct dsm_msg *m
 	int ret = dsm_wire_decode(hdr, DSM_WIRE_SIZE, msg);
 
 	if (ret) {
-		cvmm_space_fail(link->space, link->host, EPROTO,
-				"host %u: malformed message header", link->host);
+		u8 wire = dsm_wire_version(hdr, DSM_WIRE_SIZE);
+
+		if (wire && wire != DSM_WIRE_VERSION)
+			cvmm_space_fail(link->space, link->host, EPROTO,
+					"host %u: its module speaks wire format %u, this one %u",
+					link->host, wire, DSM_WIRE_VERSION);
+		else
+			cvmm_space_fail(link->space, link->host, EPROTO,
+					"host %u: malformed message header", link->host);
 		return ret;
 	}
 	atomic64_inc(&link->rx_msgs);

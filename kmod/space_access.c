@@ -178,6 +178,8 @@ int cvmm_space_acquire(struct cvmm_space *space, struct cvmm_acquire *a)
 	const unsigned int state = a->flags & CVMM_ACQ_KILLABLE ? TASK_KILLABLE :
 								  TASK_INTERRUPTIBLE;
 	const bool write = a->flags & CVMM_ACQ_WRITE;
+	const enum dsm_want want = write ? DSM_WRITE :
+				   a->flags & CVMM_ACQ_PLAIN ? DSM_READ_PLAIN : DSM_READ;
 	struct waiter w = { .gfn = a->gfn };
 	u64 start = 0, waited;
 	int ret;
@@ -188,7 +190,7 @@ int cvmm_space_acquire(struct cvmm_space *space, struct cvmm_acquire *a)
 
 		cvmm_page_lock(space, a->gfn);
 		WRITE_ONCE(w.woken, false);
-		ret = dsm_access(&space->dsm, a->gfn, write, min(a->since_ns, now), now,
+		ret = dsm_access(&space->dsm, a->gfn, want, min(a->since_ns, now), now,
 				 &a->grant);
 		if (ret == DSM_GRANTED)
 			break;
@@ -311,8 +313,13 @@ static void copy_words(void *dst, const void *src, size_t n)
 
 static int space_copy(struct cvmm_space *space, u64 gpa, void *buf, size_t len, bool write)
 {
+	/*
+	 * Nobody writes next through what is read here.  Above all this serves
+	 * walks: page tables that several hosts use must not move from one to
+	 * the next with each miss.
+	 */
 	struct cvmm_acquire a = {
-		.flags = write ? CVMM_ACQ_WRITE : 0,
+		.flags = write ? CVMM_ACQ_WRITE : CVMM_ACQ_PLAIN,
 		.since_ns = ktime_get_ns(),
 	};
 	int ret;

@@ -4,6 +4,7 @@
  * from its platform (struct dsm_ops): sending, revoking mappings, timers.
  */
 #include <linux/memcontrol.h>
+#include <linux/moduleparam.h>
 #include <linux/pagemap.h>
 #include <linux/rmap.h>
 #include <linux/sched/mm.h>
@@ -17,6 +18,10 @@
 
 /* Kept in the pool beyond the number of waiters, to spare the allocator. */
 #define FRAME_POOL_SPARE	8
+
+static bool migratory = true;
+module_param(migratory, bool, 0644);
+MODULE_PARM_DESC(migratory, "hand pages that migrate over on a read (of spaces created from now on)");
 
 struct space_timer {
 	struct timerqueue_node node;
@@ -390,6 +395,7 @@ int cvmm_pages_init(struct cvmm_space *space)
 		.host = space->host,
 		.nr_hosts = space->nr_hosts,
 		.epoch = space->epoch,
+		.no_migratory = !READ_ONCE(migratory),
 	};
 	unsigned int i;
 	int ret;

@@ -207,6 +207,7 @@ int cvmm_space_receive(struct cvmm_space *space, u32 host, const struct dsm_msg 
 #define CVMM_ACQ_WRITE		(1U << 0)
 #define CVMM_ACQ_NOWAIT		(1U << 1)	/* ask, but do not wait */
 #define CVMM_ACQ_KILLABLE	(1U << 2)	/* only fatal signals end the wait */
+#define CVMM_ACQ_PLAIN		(1U << 3)	/* a read that leaves others their copies */
 
 /**
  * struct cvmm_acquire - one access that may have to wait

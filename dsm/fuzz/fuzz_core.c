@@ -190,6 +190,7 @@ static void message(struct host *h, u32 self, u64 now)
 	u8 sel = take(h), who = take(h), ver = take(h), odd = take(h);
 	static const u16 data_flags[] = {
 		0, DSM_F_EXCL, DSM_F_EXCL | DSM_F_SAME, DSM_F_EXCL | DSM_F_ZERO,
+		DSM_F_CLEAN, DSM_F_EXCL | DSM_F_CLEAN, DSM_F_EXCL, DSM_F_EXCL | DSM_F_SAME,
 	};
 	struct dsm_msg msg = {
 		.type = 1 + (sel & 15) % 9,
@@ -202,16 +203,25 @@ static void message(struct host *h, u32 self, u64 now)
 
 	switch (msg.type) {
 	case DSM_MSG_DATA:
-		msg.flags = data_flags[(ver >> 2) & 3];
+		msg.flags = data_flags[(ver >> 2 & 3) | (who >> 4 & 4)];
 		msg.acks = msg.flags == DSM_F_EXCL || msg.flags == (DSM_F_EXCL | DSM_F_SAME) ?
 			   (ver >> 4) & 3 : 0;
-		if (msg.flags == 0 || msg.flags == DSM_F_EXCL)
+		if (!(msg.flags & (DSM_F_SAME | DSM_F_ZERO)))
 			msg.length = DSM_PAGE_SIZE;
 		msg.requester = (u8)self;
 		break;
 	case DSM_MSG_FWD_X:
 		msg.flags = ver & 4 ? DSM_F_SAME : 0;
 		msg.acks = (ver >> 4) & 3;
+		break;
+	case DSM_MSG_REQ_S:
+		msg.flags = ver & 4 ? DSM_F_PLAIN : 0;
+		break;
+	case DSM_MSG_FWD_S:
+		msg.flags = ver & 4 ? DSM_F_EXCL : 0;
+		break;
+	case DSM_MSG_DONE:
+		msg.flags = (ver & 4 ? DSM_F_EXCL : 0) | (ver & 8 ? DSM_F_CLEAN : 0);
 		break;
 	case DSM_MSG_REQ_X:
 		msg.flags = ver & 4 ? DSM_F_HAVE : 0;
@@ -270,7 +280,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		switch (op & 7) {
 		case 0:
 		case 1:
-			ret = dsm_access(&h.dsm, h.lock, op & 8, now - (op & 16) * 100000, now,
+			ret = dsm_access(&h.dsm, h.lock, op & 8 ? DSM_WRITE :
+					 op & 16 ? DSM_READ_PLAIN : DSM_READ, now - (op & 16) * 100000, now,
 					 &grant);
 			check(ret != DSM_GRANTED || ((struct frame *)grant.frame)->refs == 1);
 			check(ret != DSM_GRANTED || !(op & 8) || grant.writable);

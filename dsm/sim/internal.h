@@ -32,6 +32,7 @@ enum vcpu_state {
 struct sim_vcpu {
 	u32 host;
 	bool copier;
+	bool again;		/* next: the same pages, all to write */
 	enum vcpu_state state;
 	u32 ops_left;
 	u64 wakeup;		/* number of the event that may run it; others are stale */
@@ -39,6 +40,7 @@ struct sim_vcpu {
 	u64 since_ns;		/* first miss of the instruction, 0: none yet */
 	u64 gfn;		/* of FAULT, WAIT */
 	bool write;
+	bool plain;		/* reads as a page-table walk does */
 	u64 tries;
 	u32 nr;
 	struct {

@@ -28,6 +28,7 @@ static void usage(FILE *f)
 "  --seconds N        run for N seconds instead\n"
 "  --trace            print every step\n"
 "  --stats            print counters of each run\n"
+"  --coverage         each transition and race must have been met\n"
 "  --inject           also inject faults (allocation, link drop), by seed\n"
 "  --sweep-alloc      fail allocation 1, 2, ... of the seed's run, once each\n"
 "  --bug NAME         switch a deliberate bug on\n"
@@ -35,13 +36,15 @@ static void usage(FILE *f)
 "Overrides of what the seed chooses:\n"
 "  --hosts --gfns --vcpus --copiers --pages --ops --write-pct --same-set\n"
 "  --delay-min --delay-max --per-gfn-order --pin --quit --hold-max --hold-min\n"
-"  --fail-permille --fail-nth --drop-at    (times in ns, chances in permille)\n");
+"  --fail-permille --fail-nth --drop-at    (times in ns, chances in permille)\n"
+"  --migrate-pct --no-migratory\n");
 }
 
 enum {
-	O_SEED = 256, O_RUNS, O_SECONDS, O_TRACE, O_STATS, O_INJECT, O_SWEEP, O_BUG, O_PROVE, O_HELP,
+	O_SEED = 256, O_RUNS, O_SECONDS, O_TRACE, O_STATS, O_INJECT, O_SWEEP, O_BUG, O_PROVE, O_COVER, O_HELP,
 	O_HOSTS, O_GFNS, O_VCPUS, O_COPIERS, O_PAGES, O_OPS, O_WRITE, O_SAME, O_DMIN, O_DMAX,
-	O_ORDER, O_PIN, O_QUIT, O_HMAX, O_HMIN, O_FAILP, O_FAILN, O_DROP, O_NR
+	O_ORDER, O_PIN, O_QUIT, O_HMAX, O_HMIN, O_FAILP, O_FAILN, O_DROP, O_MIGRATE,
+	O_NO_MIG, O_NR
 };
 
 static const struct option options[] = {
@@ -49,7 +52,7 @@ static const struct option options[] = {
 	{ "seconds", 1, NULL, O_SECONDS }, { "trace", 0, NULL, O_TRACE },
 	{ "stats", 0, NULL, O_STATS }, { "inject", 0, NULL, O_INJECT },
 	{ "sweep-alloc", 0, NULL, O_SWEEP }, { "bug", 1, NULL, O_BUG },
-	{ "prove-oracle", 0, NULL, O_PROVE }, { "help", 0, NULL, O_HELP },
+	{ "prove-oracle", 0, NULL, O_PROVE }, { "coverage", 0, NULL, O_COVER }, { "help", 0, NULL, O_HELP },
 	{ "hosts", 1, NULL, O_HOSTS }, { "gfns", 1, NULL, O_GFNS },
 	{ "vcpus", 1, NULL, O_VCPUS }, { "copiers", 1, NULL, O_COPIERS },
 	{ "pages", 1, NULL, O_PAGES }, { "ops", 1, NULL, O_OPS },
@@ -59,6 +62,7 @@ static const struct option options[] = {
 	{ "quit", 1, NULL, O_QUIT }, { "hold-max", 1, NULL, O_HMAX },
 	{ "hold-min", 1, NULL, O_HMIN }, { "fail-permille", 1, NULL, O_FAILP },
 	{ "fail-nth", 1, NULL, O_FAILN }, { "drop-at", 1, NULL, O_DROP },
+	{ "migrate-pct", 1, NULL, O_MIGRATE }, { "no-migratory", 1, NULL, O_NO_MIG },
 	{ NULL, 0, NULL, 0 }
 };
 
@@ -91,6 +95,8 @@ static void override(struct sim_params *p)
 	SET(O_FAILP, fail_permille);
 	SET(O_FAILN, fail_nth);
 	SET(O_DROP, drop_at_ns);
+	SET(O_MIGRATE, migrate_pct);
+	SET(O_NO_MIG, no_migratory);
 #undef SET
 	p->trace = trace;
 }
@@ -229,10 +235,31 @@ static bool set_bug(const char *name)
 }
 #endif
 
+/* Print what the runs came by; false when something was never met. */
+static bool covered(void)
+{
+	bool all = true;
+#ifdef DSM_TEST_MARKS
+	static const char *const names[DSM_MARK_NR] = {
+#define X(name) #name,
+		DSM_MARKS(X)
+#undef X
+	};
+	unsigned int i;
+
+	for (i = 0; i < DSM_MARK_NR; i++) {
+		printf("%-20s %llu%s\n", names[i], dsm_marks[i],
+		       dsm_marks[i] ? "" : "  FAIL: never met");
+		all = all && dsm_marks[i];
+	}
+#endif
+	return all;
+}
+
 int main(int argc, char **argv)
 {
 	u64 seed = 1, runs = 1, seconds = 0, i, max_wait = 0, ops = 0, messages = 0, early = 0;
-	bool sweep = false, prove = false;
+	bool sweep = false, prove = false, cover = false;
 	struct sim_params p;
 	struct sim_result res;
 	time_t end;
@@ -260,6 +287,9 @@ int main(int argc, char **argv)
 			break;
 		case O_SWEEP:
 			sweep = true;
+			break;
+		case O_COVER:
+			cover = true;
 			break;
 		case O_PROVE:
 			prove = true;
@@ -292,6 +322,12 @@ int main(int argc, char **argv)
 		return 2;
 #endif
 	}
+#ifndef DSM_TEST_MARKS
+	if (cover) {
+		fprintf(stderr, "dsm-sim: built without coverage marks\n");
+		return 2;
+	}
+#endif
 	if (sweep)
 		return sweep_alloc(seed) ? 0 : 1;
 
@@ -315,5 +351,5 @@ int main(int argc, char **argv)
 	}
 	printf("%llu runs clean (seeds %llu..%llu): %llu instructions, %llu messages, longest wait %llu us, %llu ended early by injected faults\n",
 	       i, seed, seed + i - 1, ops, messages, max_wait / 1000, early);
-	return 0;
+	return cover && !covered() ? 1 : 0;
 }

@@ -385,6 +385,7 @@ bool sim_setup(struct sim *s)
 			.nr_hosts = s->p.hosts,
 			.epoch = 7,
 			.hold_max_ns = s->p.hold_max_ns,
+			.no_migratory = s->p.no_migratory,
 		};
 		u64 first = 0;
 

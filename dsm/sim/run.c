@@ -35,6 +35,8 @@ void sim_params_random(struct sim_params *p, u64 seed)
 	if (p->hold_max_ns && p->hold_max_ns < 10 * p->delay_max_ns + 5000000)
 		p->hold_max_ns = 10 * p->delay_max_ns + 5000000;
 	p->hold_min_ns = 100000 + sim_rand(&s, 100000);
+	p->migrate_pct = sim_chance(&s, 600) ? (u32)sim_rand(&s, 101) : 0;
+	p->no_migratory = sim_chance(&s, 150);
 }
 
 void sim_print_repro(FILE *f, const struct sim_params *p)
@@ -42,11 +44,12 @@ void sim_print_repro(FILE *f, const struct sim_params *p)
 	fprintf(f, "dsm-sim --seed %llu --hosts %u --gfns %u --vcpus %u --copiers %u --pages %u "
 		"--ops %u --write-pct %u --same-set %u --delay-min %llu --delay-max %llu "
 		"--per-gfn-order %u --pin %u --quit %u --hold-max %llu --hold-min %llu "
-		"--fail-permille %u --fail-nth %llu --drop-at %llu\n",
+		"--fail-permille %u --fail-nth %llu --drop-at %llu --migrate-pct %u "
+		"--no-migratory %u\n",
 		p->seed, p->hosts, p->gfns, p->vcpus, p->copiers, p->pages, p->ops, p->write_pct,
 		p->same_set, p->delay_min_ns, p->delay_max_ns, p->per_gfn_order, p->pin_permille,
 		p->quit_permille, p->hold_max_ns, p->hold_min_ns, p->fail_permille, p->fail_nth,
-		p->drop_at_ns);
+		p->drop_at_ns, p->migrate_pct, p->no_migratory);
 }
 
 static void check_page(struct sim *s, u64 gfn)
@@ -56,6 +59,14 @@ static void check_page(struct sim *s, u64 gfn)
 
 	if (what)
 		sim_violation(s, "gfn %llu: %s", gfn, what);
+	/* What is mapped writable counts as written: its owner would call it clean else. */
+	for (h = 0; h < s->p.hosts; h++) {
+		struct dsm_page_info info;
+
+		if (s->hosts[h].maps[gfn].writable &&
+		    (dsm_page_state(s->dsms[h], gfn, &info) || !info.written))
+			sim_violation(s, "host %u: gfn %llu is mapped writable, but not written", h, gfn);
+	}
 	for (h = 0; h < s->p.hosts; h++) {
 		const struct sim_map *m = &s->hosts[h].maps[gfn];
 
@@ -166,7 +177,8 @@ static void drain_failed(struct sim *s)
 
 		if (v->state != VCPU_WAIT && v->state != VCPU_FAULT)
 			continue;
-		ret = dsm_access(&s->hosts[v->host].dsm, v->gfn, v->write, s->now, s->now, &grant);
+		ret = dsm_access(&s->hosts[v->host].dsm, v->gfn, v->write ? DSM_WRITE : DSM_READ,
+				 s->now, s->now, &grant);
 		if (ret != -EIO && ret != DSM_GRANTED)
 			sim_violation(s, "host %u: access in a failed space says %d", v->host, ret);
 	}

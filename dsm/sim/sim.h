@@ -28,6 +28,8 @@ struct sim_params {
 	u32 pages;		/* most an instruction needs at once, 1..SIM_MAX_PAGES */
 	u32 ops;		/* instructions per vCPU */
 	u32 write_pct;		/* of accesses */
+	u32 migrate_pct;	/* instructions followed by one that writes the same pages */
+	u32 no_migratory;	/* pages are never handed over on a read */
 	u32 same_set;		/* all instructions want the same pages: worst contention */
 	u64 delay_min_ns;	/* of a message */
 	u64 delay_max_ns;

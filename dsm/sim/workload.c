@@ -75,6 +75,21 @@ static void new_instruction(struct sim *s, struct sim_vcpu *v)
 {
 	u32 i, k, most = v->copier ? 1 : s->p.pages;
 
+	v->started_ns = s->now;
+	v->since_ns = 0;
+	v->nr_holds = 0;
+	v->tries = 0;
+	v->state = VCPU_ENTER;
+	/* What has been read is written next: pages that migrate. */
+	if (v->again) {
+		v->again = false;
+		for (i = 0; i < v->nr; i++)
+			v->need[i].write = true;
+		return;
+	}
+	v->again = sim_chance(s, 10 * s->p.migrate_pct);
+	v->plain = v->copier && sim_chance(s, 500);
+
 	if (most > s->p.gfns)
 		most = s->p.gfns;
 	v->nr = s->p.same_set ? most : 1 + (u32)sim_rand(s, most);
@@ -87,13 +102,8 @@ static void new_instruction(struct sim *s, struct sim_vcpu *v)
 			for (k = 0; k < i; k++)
 				again |= v->need[k].gfn == v->need[i].gfn;
 		} while (again);
-		v->need[i].write = sim_rand(s, 100) < s->p.write_pct;
+		v->need[i].write = !v->again && sim_rand(s, 100) < s->p.write_pct;
 	}
-	v->started_ns = s->now;
-	v->since_ns = 0;
-	v->nr_holds = 0;
-	v->tries = 0;
-	v->state = VCPU_ENTER;
 }
 
 /* One load or store of one word, seen by the oracle. */
@@ -162,7 +172,8 @@ static bool fault(struct sim *s, struct sim_vcpu *v)
 		printf("%12llu  h%u  vcpu %u wants gfn %llu%s, since %llu us\n", s->now, v->host,
 		       (u32)(v - s->vcpus), v->gfn, v->write ? " to write" : "",
 		       (s->now - v->since_ns) / 1000);
-	ret = dsm_access(&host->dsm, v->gfn, v->write, v->since_ns, now, &grant);
+	ret = dsm_access(&host->dsm, v->gfn, v->write ? DSM_WRITE : v->plain ? DSM_READ_PLAIN :
+			 DSM_READ, v->since_ns, now, &grant);
 	switch (ret) {
 	case DSM_GRANTED:
 		break;

@@ -175,16 +175,27 @@ void net_stop(struct net *net)
 	assert_int_equal(net->recs, 0);
 }
 
-int net_access_since(struct net *net, u32 h, u64 gfn, bool write, u64 since_ns)
+static int access_for(struct net *net, u32 h, u64 gfn, enum dsm_want want, u64 since_ns)
 {
 	struct dsm_grant grant;
-	int ret = dsm_access(&net->h[h].dsm, gfn, write, since_ns, net->now, &grant);
+	int ret = dsm_access(&net->h[h].dsm, gfn, want, since_ns, net->now, &grant);
 
 	if (ret == DSM_GRANTED) {
 		assert_non_null(grant.frame);
-		assert_true(!write || grant.writable);
+		assert_true(want != DSM_WRITE || grant.writable);
+		assert_true(!grant.writable || net_info(net, h, gfn).written);
 	}
 	return ret;
+}
+
+int net_access_since(struct net *net, u32 h, u64 gfn, bool write, u64 since_ns)
+{
+	return access_for(net, h, gfn, write ? DSM_WRITE : DSM_READ, since_ns);
+}
+
+int net_walk(struct net *net, u32 h, u64 gfn)
+{
+	return access_for(net, h, gfn, DSM_READ_PLAIN, net->now);
 }
 
 int net_access(struct net *net, u32 h, u64 gfn, bool write)

@@ -68,6 +68,8 @@ void net_stop(struct net *net);
 
 int net_access(struct net *net, u32 h, u64 gfn, bool write);
 int net_access_since(struct net *net, u32 h, u64 gfn, bool write, u64 since_ns);
+/* Read as a page-table walk does. */
+int net_walk(struct net *net, u32 h, u64 gfn);
 
 /* Deliver the oldest message of @type from @from to @to; fails the test if there is none. */
 void net_deliver(struct net *net, u32 from, u32 to, u8 type);

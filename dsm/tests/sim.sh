@@ -20,7 +20,7 @@ t() {
 }
 
 echo 1..7
-t "random runs" dsm-sim --runs 500
+t "random runs come by each transition and race" dsm-sim --runs 500 --coverage
 t "random runs with failing allocations and dropping links" dsm-sim --runs 500 --seed 100000 --inject
 t "each allocation of a run fails in turn" dsm-sim --sweep-alloc --seed 3 --ops 10
 t "random runs under sanitizers" dsm-sim-san --runs 30 --seed 200000 --inject

@@ -13,6 +13,7 @@ enum scene {
 	O1_S23,		/* Owned at 1, Shared at 2 and 3 */
 	REQ_S4,		/* O1_S23, and 4 has asked to read, not yet delivered */
 	REQ_X4,		/* O1_S23, and 4 has asked to write, not yet delivered */
+	TXN_S4,		/* REQ_S4 delivered at home, its messages are in flight */
 	TXN_X4,		/* REQ_X4 delivered at home, its messages are in flight */
 	ANSWERED_X4,	/* TXN_X4, and 4 has DATA but lacks both acknowledgements */
 };
@@ -29,11 +30,11 @@ static void play(enum scene scene)
 	net_get(&net, 3, 0, false);
 	if (scene == O1_S23)
 		return;
-	assert_int_equal(net_access(&net, 4, 0, scene != REQ_S4), DSM_WAIT);
+	assert_int_equal(net_access(&net, 4, 0, scene != REQ_S4 && scene != TXN_S4), DSM_WAIT);
 	if (scene == REQ_S4 || scene == REQ_X4)
 		return;
-	net_deliver(&net, 4, 0, DSM_MSG_REQ_X);
-	if (scene == TXN_X4)
+	net_deliver(&net, 4, 0, scene == TXN_S4 ? DSM_MSG_REQ_S : DSM_MSG_REQ_X);
+	if (scene == TXN_X4 || scene == TXN_S4)
 		return;
 	net_deliver(&net, 0, 1, DSM_MSG_FWD_X);
 	net_deliver(&net, 1, 4, DSM_MSG_DATA);
@@ -90,13 +91,22 @@ static const struct bad {
 	{ "write by a sharer that says it has nothing", O1_S23, 0, 2, M(REQ_X, .requester = 2) },
 	{ "second request of the running one's host", TXN_X4, 0, 4, M(REQ_X, .requester = 4) },
 	/* done */
-	{ "done of an idle page", E1, 0, 1, M(DONE, .requester = 1, .version = 1) },
-	{ "done by another host", TXN_X4, 0, 2, M(DONE, .requester = 2, .version = 2) },
-	{ "done of another version", TXN_X4, 0, 4, M(DONE, .requester = 4, .version = 1) },
+	{ "done of an idle page", E1, 0, 1, M(DONE, .requester = 1, .flags = DSM_F_EXCL, .version = 2) },
+	{ "done by another host", TXN_X4, 0, 2, M(DONE, .requester = 2, .flags = DSM_F_EXCL, .version = 2) },
+	{ "done of another version", TXN_X4, 0, 4,
+	  M(DONE, .requester = 4, .flags = DSM_F_EXCL, .version = 3) },
+	{ "done of a write that is not Exclusive", TXN_X4, 0, 4, M(DONE, .requester = 4, .version = 1) },
+	{ "done of a read that is Exclusive, unasked", TXN_S4, 0, 4,
+	  M(DONE, .requester = 4, .flags = DSM_F_EXCL, .version = 2) },
 	/* forwards and invalidations */
+	{ "page with copies handed over on a read", O1_S23, 1, 0,
+	  M(FWD_S, .flags = DSM_F_EXCL, .requester = 4, .version = 1) },
+	{ "acknowledgements of an Exclusive page", E1, 1, 0,
+	  M(FWD_X, .requester = 4, .version = 2, .acks = 1) },
 	{ "forward of an absent page", E1, 2, 0, M(FWD_S, .requester = 3, .version = 1) },
 	{ "write forward of an absent page", E1, 2, 0, M(FWD_X, .requester = 3, .version = 2) },
 	{ "invalidation of an absent page", E1, 2, 0, M(INV, .requester = 3, .version = 2) },
+	{ "invalidation of an Owned page", O1_S23, 1, 0, M(INV, .requester = 3, .version = 2) },
 	{ "invalidation of an Exclusive page", E1, 1, 0, M(INV, .requester = 3, .version = 2) },
 	{ "forward to a sharer that is not home", O1_S23, 2, 0, M(FWD_S, .requester = 4, .version = 1) },
 	{ "write forward to a sharer", O1_S23, 2, 0, M(FWD_X, .requester = 4, .version = 2) },
@@ -110,7 +120,8 @@ static const struct bad {
 	{ "data nobody asked for", E1, 2, 1, M(DATA, PAGE, .requester = 2, .version = 2) },
 	{ "data at the owner", E1, 1, 0, M(DATA, SAME, .requester = 1, .version = 2) },
 	{ "shared page for a write", REQ_X4, 4, 1, M(DATA, RPAGE, .requester = 4, .version = 1) },
-	{ "exclusive page for a read", REQ_S4, 4, 1, M(DATA, PAGE, .requester = 4, .version = 2) },
+	{ "acknowledgements for a read", REQ_S4, 4, 1,
+	  M(DATA, PAGE, .requester = 4, .version = 2, .acks = 1) },
 	{ "same for a read", REQ_S4, 4, 1, M(DATA, SAME, .requester = 4, .version = 2) },
 	{ "same for an absent page", REQ_X4, 4, 0, M(DATA, SAME, .requester = 4, .version = 2) },
 	{ "zero from a host that is not home", REQ_X4, 4, 1, M(DATA, ZERO, .requester = 4, .version = 1) },

@@ -262,10 +262,12 @@ static void migratory_is_counted(void **state)
 	net_get(&net, 2, 0, false);
 	net_get(&net, 2, 0, true);
 	assert_int_equal(net.h[0].events[DSM_EV_HOME_MIGRATORY], 1);
-	net_get(&net, 1, 0, false);
-	net_get(&net, 3, 0, false);
-	net_get(&net, 3, 0, true);
-	assert_int_equal(net.h[0].events[DSM_EV_HOME_MIGRATORY], 1);
+	/* two readers before the write: it stays where it is */
+	net_get(&net, 1, 3, true);
+	net_get(&net, 2, 3, false);
+	net_get(&net, 3, 3, false);
+	net_get(&net, 3, 3, true);
+	assert_int_equal(net.h[3].events[DSM_EV_HOME_MIGRATORY], 0);
 }
 
 /* The version wraps in the entry (8 bits) and in the directory (16 bits). */

@@ -337,10 +337,12 @@ static void hold_for_write_defers_read(void **state)
 static void hold_for_read_lets_readers(void **state)
 {
 	(void)state;
-	get_held(1, false);
-	assert_int_equal(net_state(&net, 1, 0), DSM_EXCLUSIVE);
-	net_get(&net, 2, 0, false);
-	assert_int_equal(net.h[1].events[DSM_EV_HOLD_DEFER], 0);
+	net_get(&net, 1, 0, true);
+	get_held(0, false);
+	assert_int_equal(net_state(&net, 0, 0), DSM_SHARED);
+	net_get(&net, 2, 0, false);	/* supplied by home, which loses nothing */
+	assert_int_equal(net_state(&net, 2, 0), DSM_SHARED);
+	assert_int_equal(net.h[0].events[DSM_EV_HOLD_DEFER], 0);
 }
 
 static void hold_defers_invalidation(void **state)

@@ -16,7 +16,7 @@ static const struct dsm_msg sample = {
 static void golden_bytes(void **state)
 {
 	static const u8 want[DSM_WIRE_SIZE] = {
-		0x43, 0x56, 1, 6, 8, 0, 5, 3,
+		0x43, 0x56, 2, 6, 8, 0, 5, 3,
 		4, 3, 2, 1, 0, 0x10, 0, 0,
 		0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11,
 		0xd4, 0xc3, 0xb2, 0xa1, 0, 0, 0, 0,
@@ -32,6 +32,12 @@ static void golden_bytes(void **state)
 	assert_int_equal(back.version, sample.version);
 	assert_int_equal(back.epoch, sample.epoch);
 	assert_int_equal(back.length, DSM_PAGE_SIZE);
+	/* what a link tells of a peer that it can't understand */
+	buf[2] = 1;
+	assert_int_equal(dsm_wire_version(buf, sizeof(buf)), 1);
+	assert_int_equal(dsm_wire_version(buf, sizeof(buf) - 1), 0);
+	buf[1] = 0;
+	assert_int_equal(dsm_wire_version(buf, sizeof(buf)), 0);
 }
 
 static void truncated(void **state)
@@ -57,13 +63,15 @@ static void bad_fields(void **state)
 {
 	static const struct { u8 offset, value; const char *what; } bad[] = {
 		{ 0, 0, "magic" }, { 1, 0, "magic" }, { 2, 0, "wire version" },
-		{ 2, 2, "wire version" }, { 3, 0, "type" }, { 3, 0x7f, "type" },
+		{ 2, 1, "wire version" }, { 2, 3, "wire version" }, { 3, 0, "type" }, { 3, 0x7f, "type" },
 		{ 3, 10, "type" }, { 4, 0x10, "flags" }, { 5, 1, "flags" },
 		{ 4, DSM_F_HAVE, "flag of another type" },
 		{ 4, DSM_F_SAME, "same without Exclusive" },
 		{ 4, DSM_F_EXCL | DSM_F_SAME, "same with a page" },
 		{ 4, DSM_F_EXCL | DSM_F_ZERO, "zero with a page" },
 		{ 4, 0, "acknowledgements of a read" },
+		{ 4, DSM_F_EXCL | DSM_F_CLEAN, "acknowledgements of an unshared page" },
+		{ 4, DSM_F_EXCL | DSM_F_PLAIN, "flag of another type" },
 		{ 6, 64, "requester" }, { 7, 64, "acks" },
 		{ 12, 1, "length" }, { 13, 0, "length" }, { 13, 0x20, "length" },
 		{ 15, 0x80, "length" }, { 28, 1, "age of an answer" },
@@ -79,6 +87,31 @@ static void bad_fields(void **state)
 		buf[bad[i].offset] = bad[i].value;
 		if (!dsm_wire_decode(buf, sizeof(buf), &back))
 			fail_msg("accepted: %s", bad[i].what);
+	}
+}
+
+/* Which flags which type may carry. */
+static void flags_by_type(void **state)
+{
+	static const struct { u8 type; u16 good; } types[] = {
+		{ DSM_MSG_REQ_S, DSM_F_PLAIN }, { DSM_MSG_REQ_X, DSM_F_HAVE },
+		{ DSM_MSG_FWD_S, DSM_F_EXCL }, { DSM_MSG_FWD_X, DSM_F_SAME },
+		{ DSM_MSG_DONE, DSM_F_EXCL | DSM_F_CLEAN }, { DSM_MSG_INV, 0 },
+		{ DSM_MSG_INV_ACK, 0 }, { DSM_MSG_HURRY, 0 },
+	};
+	size_t i;
+	u16 f;
+
+	(void)state;
+	for (i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		for (f = 0; f < 128; f++) {
+			struct dsm_msg msg = { .type = types[i].type, .flags = f }, back;
+			u8 buf[DSM_WIRE_SIZE];
+
+			dsm_wire_encode(&msg, buf);
+			if (!dsm_wire_decode(buf, sizeof(buf), &back) != !(f & ~types[i].good))
+				fail_msg("%s with flags %x", dsm_msg_name(msg.type), f);
+		}
 	}
 }
 
@@ -115,6 +148,7 @@ int main(void)
 		cmocka_unit_test(golden_bytes),
 		cmocka_unit_test(truncated),
 		cmocka_unit_test(bad_fields),
+		cmocka_unit_test(flags_by_type),
 		cmocka_unit_test(link_messages),
 		cmocka_unit_test(names),
 	};

@@ -72,6 +72,10 @@ if on_host 0; then
 	check "devices were reached from the other host" test "$(counters 'machine.io_forwarded')" -gt 0
 	note "remote faults $(counters 'dsm.fault_[a-z]*_[23]'), messages $(counters 'dsm.tx_(req|fwd|inv|data|done).*')," \
 		"pages $(counters 'dsm.tx_page'), IPIs to other hosts $(counters 'machine.ipis_remote_out')"
+	note "reads $(counters 'dsm.fault_read_[23]') (with the page $(counters 'dsm.read_migratory')," \
+		"then written $(counters 'dsm.migratory_written'), given up unwritten $(counters 'dsm.migratory_clean'))," \
+		"writes $(counters 'dsm.fault_write_[23]'), upgrades $(counters 'dsm.fault_upgrade_[23]')," \
+		"zero $(counters 'dsm.fault_zero_2')"
 fi
 
 hosts-barrier "the guest has ended" || exit 1

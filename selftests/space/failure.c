@@ -91,7 +91,9 @@ static void test_hello(void)
 		{ "hello of another host", "another host" },
 		{ "hello with other memory ranges", "ranges" },
 		{ "no hello", "not a hello" },
+		{ "hello of another wire format", "speaks wire format 1" },
 	};
+	uint8_t raw[DSM_WIRE_SIZE];
 	struct dsm_msg hello;
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -105,7 +107,10 @@ static void test_hello(void)
 		hello.version += i == 3;
 		if (i == 4)
 			hello.type = DSM_MSG_REQ_S;
-		fake_send(&fp, &hello, NULL);
+		dsm_wire_encode(&hello, raw);
+		if (i == 5)
+			raw[2] = 1;
+		ok(send(fp.sock, raw, sizeof(raw), MSG_NOSIGNAL) == sizeof(raw), "peer answers");
 		failed_with(bad[i].what, 1, bad[i].text);
 		fake_destroy(&fp);
 	}

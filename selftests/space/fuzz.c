@@ -82,13 +82,21 @@ static void random_msg(struct dsm_msg *msg, uint64_t *seed)
 	msg->version = (q >> 40) & 3;
 	if (msg->type == DSM_MSG_DATA) {
 		static const uint16_t flags[] = { 0, DSM_F_EXCL, DSM_F_SAME | DSM_F_EXCL,
-						  DSM_F_ZERO | DSM_F_EXCL, DSM_F_ZERO };
+						  DSM_F_ZERO | DSM_F_EXCL, DSM_F_ZERO,
+						  DSM_F_CLEAN, DSM_F_EXCL | DSM_F_CLEAN };
 
-		msg->flags = flags[(r >> 24) % 5];
+		msg->flags = flags[(r >> 24) % 7];
 		if (!(msg->flags & (DSM_F_SAME | DSM_F_ZERO)))
 			msg->length = PAGE;
 	} else if (msg->type == DSM_MSG_REQ_X) {
 		msg->flags = r & 0x1000000 ? DSM_F_HAVE : 0;
+	} else if (msg->type == DSM_MSG_REQ_S) {
+		msg->flags = r & 0x1000000 ? DSM_F_PLAIN : 0;
+	} else if (msg->type == DSM_MSG_FWD_S) {
+		msg->flags = r & 0x1000000 ? DSM_F_EXCL : 0;
+	} else if (msg->type == DSM_MSG_DONE) {
+		msg->flags = (r & 0x1000000 ? DSM_F_EXCL : 0) |
+			     (r & 0x2000000 ? DSM_F_CLEAN : 0);
 	}
 }
 

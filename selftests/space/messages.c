@@ -90,11 +90,55 @@ static void show(const char *what, const struct cost *d)
 	     (unsigned long long)d->done);
 }
 
+/* The parameter decides for spaces that are created from now on. */
+static void migratory(bool on)
+{
+	FILE *f = fopen("/sys/module/cvmm/parameters/migratory", "w");
+
+	if (!f || fputs(on ? "Y" : "N", f) < 0 || fclose(f))
+		die("parameter migratory");
+}
+
+/* A page that is read and then written, host by host. */
+static void test_migration(void)
+{
+	struct cost d;
+
+	cluster_create(&c, "migration", 3, PAGES, JOIN_TCP);
+	wr(0, 1, 0, 1);
+	ok(rd(2, 1, 0) == 1, "a page is read");
+	wr(2, 1, 0, 2);
+	ok(cluster_counter(&c, "dsm.home_promote") == 1, "... then written: it is migratory");
+	settle();
+	measure(&base);
+
+	ok(rd(0, 1, 0) == 2, "the next host reads it");
+	wr(0, 1, 0, 3);
+	d = since_base();
+	show("migration", &d);
+	ok(d.req == 1 && d.fwd == 1 && d.data == 1 && d.page == 1 && d.done == 1 &&
+	   !d.upgrade2 && !d.upgrade3, "... and writes it: one exchange for both");
+	ok(cluster_counter(&c, "dsm.read_migratory") == 1 &&
+	   cluster_counter(&c, "dsm.migratory_written") == 1, "... and it is counted");
+
+	ok(rd(1, 1, 0) == 3, "home only reads it");
+	ok(rd(2, 1, 0) == 3, "... and another host after it");
+	since_base();
+	ok(rd(1, 1, 0) == 3 && rd(2, 1, 0) == 3, "... then both have a copy");
+	d = since_base();
+	ok(!d.req && !d.fwd, "... without another message");
+	ok(cluster_counter(&c, "dsm.migratory_clean") == 1 &&
+	   cluster_counter(&c, "dsm.home_demote") == 1, "... and the page is not migratory");
+	cluster_destroy(&c);
+}
+
 void test_messages(void)
 {
 	uint64_t rx_bytes;
 	struct cost d;
 
+	test_migration();
+	migratory(false);
 	cluster_create(&c, "messages", 3, PAGES, JOIN_TCP);
 	measure(&base);
 
@@ -167,5 +211,7 @@ void test_messages(void)
 	d = since_base();
 	ok(!d.req && !d.data && cluster_counter(&c, "dsm.tx_page") == rx_bytes,
 	   "accesses to a page that is here: no message");
+	ok(!cluster_counter(&c, "dsm.home_promote"), "with migratory=N no page is handed over on a read");
 	cluster_destroy(&c);
+	migratory(true);
 }

@@ -81,7 +81,7 @@ const char *dsm_check_global(struct dsm *const *hosts, unsigned int nr, u64 gfn)
 	u32 home = dsm_home_of(hosts[0], gfn);
 	unsigned int h, nr_excl = 0, nr_owned = 0, nr_shared = 0;
 	struct dsm_page_info at_home, info;
-	u64 readers = 0;
+	u64 readers = 0, pending = 0;
 	int owner = -1, version = -1;
 
 	if (home >= nr || dsm_page_state(hosts[home], gfn, &at_home))
@@ -94,6 +94,8 @@ const char *dsm_check_global(struct dsm *const *hosts, unsigned int nr, u64 gfn)
 			return what;
 		if (dsm_page_state(hosts[h], gfn, &info))
 			return "not covered";
+		if (info.pending)
+			pending |= dsm_bit(h);
 		switch (info.state) {
 		case DSM_EXCLUSIVE:
 			nr_excl++;
@@ -122,13 +124,21 @@ const char *dsm_check_global(struct dsm *const *hosts, unsigned int nr, u64 gfn)
 	if (nr_owned > 1)
 		return "two hosts are Owned";
 
-	/* An idle home knows exactly who has what. */
+	/* An idle home knows exactly who has what, or will have when its answer has come. */
 	if (at_home.txn)
 		return NULL;
 	if (at_home.owner == DSM_NO_HOST)
 		return owner >= 0 || readers ? "home does not know of a copy" : NULL;
+	if ((pending & dsm_bit(at_home.owner)) && !at_home.sharers && !nr_excl) {
+		/* On its way.  At most the new owner has a copy, if it upgrades one. */
+		if ((owner >= 0 && owner != at_home.owner) ||
+		    (readers & ~dsm_bit(at_home.owner)))
+			return "a copy exists beside a page that moves";
+		return NULL;
+	}
 	if (owner != at_home.owner)
 		return "home has the wrong owner";
+	readers |= at_home.sharers & pending;
 	if (readers != at_home.sharers)
 		return "home has the wrong sharers";
 	if (!readers != (nr_excl == 1))

@@ -255,6 +255,8 @@ int dsm_post(struct dsm *d, struct dsm_ref *r, u32 to, struct dsm_msg *msg,
 	dsm_count(d, events[msg->type]);
 	if (frame)
 		dsm_count(d, DSM_EV_TX_PAGE);
+	if (msg->type == DSM_MSG_DATA && r->dir)
+		dsm_dir_answered(r, msg);
 	d->cfg.ops->send(d->cfg.ctx, to, msg, frame, flags);
 	return 0;
 }

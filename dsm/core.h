@@ -33,6 +33,7 @@
 	X(DEFER_DROP)		/* the deadline of a deferred message is forgotten */ \
 	X(OFFER_SHARED)		/* home lets a page with sharers be handed over on a read */ \
 	X(KEEP_COPY)		/* owner hands over on a read, its mappings stay readable */ \
+	X(DONE_TOO_SOON)	/* home needs no DONE although others must acknowledge */ \
 	X(WRITTEN_LOST)		/* a write to a page that came on a read is not noted */
 
 enum dsm_bug {
@@ -95,6 +96,9 @@ extern enum dsm_bug dsm_test_bug;
 	X(WRITE_IN_HOLD)		/* ... while an offer is deferred */ \
 	X(WRITE_BLOCKED)		/* ... while it is being given up */ \
 	X(QUEUED_BEHIND_OFFER)						\
+	X(ANSWERED_ALONE)		/* by home: no DONE */		\
+	X(ANSWERED_LATE)		/* ... after a hold or a pin */	\
+	X(NEXT_BEFORE_DATA)		/* ... and the next transaction starts at once */ \
 	X(DOUBT_MOST)							\
 	X(DOUBT_FADES)
 
@@ -264,6 +268,10 @@ int dsm_page_ack(struct dsm *d, struct dsm_ref *r, u32 from,
 /* dir.c */
 int dsm_dir_request(struct dsm *d, struct dsm_ref *r, u32 from,
 		    const struct dsm_msg *msg, u64 now_ns);
+/* This host, the page's home, has sent @msg, DATA, in answer to the running transaction. */
+void dsm_dir_answered(struct dsm_ref *r, const struct dsm_msg *msg);
+/* End a transaction that has been answered so, and start the next.  After each revoke(). */
+int dsm_dir_settle(struct dsm *d, struct dsm_ref *r, u64 now_ns);
 int dsm_dir_done(struct dsm *d, struct dsm_ref *r, u32 from,
 		 const struct dsm_msg *msg, u64 now_ns);
 

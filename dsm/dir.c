@@ -198,6 +198,7 @@ static int start(struct dsm *d, struct dsm_ref *r, u32 requester,
 	dir->txn = w->type & 3;
 	dir->txn_host = requester & 0x3f;
 	dir->txn_offer = 0;
+	dir->txn_ended = 0;
 	dir->txn_since = (u16)w->since;
 
 	/* The first to touch a page gets it Exclusive, with no page on the wire. */
@@ -278,9 +279,12 @@ int dsm_dir_request(struct dsm *d, struct dsm_ref *r, u32 from,
 	};
 	struct dsm_home *dir = r->dir;
 	struct dsm_rec *rec = dsm_rec(r->page);
+	int err;
 
-	if (!dir->txn || (dsm_bug(NO_BLOCK) && dir->txn_host != from))
-		return start(d, r, from, &w, now_ns);
+	if (!dir->txn || (dsm_bug(NO_BLOCK) && dir->txn_host != from)) {
+		err = start(d, r, from, &w, now_ns);
+		return err ? err : dsm_dir_settle(d, r, now_ns);
+	}
 
 	/* One request per host and page: its DONE would have come before the next. */
 	if (dir->txn_host == from || (rec && (rec->waiting & dsm_bit(from))))
@@ -297,14 +301,88 @@ int dsm_dir_request(struct dsm *d, struct dsm_ref *r, u32 from,
 	return hurry(d, r, from, &w, now_ns);
 }
 
+/* ---------------------------------------------------------------- the end */
+
+/* The running transaction is over: its requester has the page.  @flags as in DONE. */
+static void finish(struct dsm *d, struct dsm_ref *r, u16 flags)
+{
+	struct dsm_home *dir = r->dir;
+	u32 host = dir->txn_host;
+
+	if (flags & DSM_F_CLEAN)
+		saw_failure(d, dir);
+	else if ((flags & DSM_F_EXCL) && dir->txn_offer)
+		saw_success(dir);
+	if (flags & DSM_F_EXCL) {
+		dir->owner = (host + 1) & 0x7f;
+		dir->sharers = 0;
+		dir->version++;
+		dir->last_reader = 0;
+	} else {
+		dir->sharers |= dsm_bit(host);
+	}
+	dsm_trace(d, r, DSM_STEP_TXN_DONE, dir->txn, host);
+	dir->txn = 0;
+	dir->txn_offer = 0;
+	dir->txn_ended = 0;
+}
+
+static int start_next(struct dsm *d, struct dsm_ref *r, u64 now_ns)
+{
+	struct dsm_rec *rec = dsm_rec(r->page);
+	struct dsm_waiter w;
+	u32 next;
+
+	if (!rec || !rec->waiting)
+		return 0;
+	next = first_waiter(d, rec, now_ns);
+	w = rec->wait[next];
+	rec->waiting &= ~dsm_bit(next);
+	dsm_put_rec(d, r);
+	return start(d, r, next, &w, now_ns);
+}
+
+/*
+ * An answer that nobody has to complete with acknowledgements: whatever this host
+ * sends to the requester from now on comes after it, on the same link.  So nobody
+ * has to wait for DONE, and none is sent.
+ */
+void dsm_dir_answered(struct dsm_ref *r, const struct dsm_msg *msg)
+{
+	struct dsm_home *dir = r->dir;
+
+	if (msg->acks && !dsm_bug(DONE_TOO_SOON))
+		return;
+	dir->txn_ended = 1;
+	dir->txn_excl = !!(msg->flags & DSM_F_EXCL);
+	dir->txn_clean = !!(msg->flags & DSM_F_CLEAN);
+	dsm_mark(ANSWERED_ALONE);
+}
+
+/* A loop, not a recursion: as many as wait may be answered here one after the other. */
+int dsm_dir_settle(struct dsm *d, struct dsm_ref *r, u64 now_ns)
+{
+	struct dsm_home *dir = r->dir;
+	int err;
+
+	while (dir && dir->txn && dir->txn_ended) {
+		finish(d, r, (dir->txn_excl ? DSM_F_EXCL : 0) |
+			     (dir->txn_clean ? DSM_F_CLEAN : 0));
+		dsm_mark_if(dsm_rec(r->page) && dsm_rec(r->page)->waiting, NEXT_BEFORE_DATA);
+		err = start_next(d, r, now_ns);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
 int dsm_dir_done(struct dsm *d, struct dsm_ref *r, u32 from,
 		 const struct dsm_msg *msg, u64 now_ns)
 {
 	struct dsm_home *dir = r->dir;
 	struct dsm_rec *rec = dsm_rec(r->page);
 	bool exclusive = msg->flags & DSM_F_EXCL;
-	struct dsm_waiter w;
-	u32 next;
+	int err;
 
 	if (!dir->txn || dir->txn_host != from ||
 	    msg->version != (u16)(dir->version + (exclusive ? 1 : 0)))
@@ -317,27 +395,7 @@ int dsm_dir_done(struct dsm *d, struct dsm_ref *r, u32 from,
 	if (rec && rec->deferred.type)
 		return -EPROTO;
 
-	if (msg->flags & DSM_F_CLEAN)
-		saw_failure(d, dir);
-	else if (exclusive && dir->txn_offer)
-		saw_success(dir);
-	if (exclusive) {
-		dir->owner = (from + 1) & 0x7f;
-		dir->sharers = 0;
-		dir->version++;
-		dir->last_reader = 0;
-	} else {
-		dir->sharers |= dsm_bit(from);
-	}
-	dsm_trace(d, r, DSM_STEP_TXN_DONE, dir->txn, from);
-	dir->txn = 0;
-	dir->txn_offer = 0;
-
-	if (!rec || !rec->waiting)
-		return 0;
-	next = first_waiter(d, rec, now_ns);
-	w = rec->wait[next];
-	rec->waiting &= ~dsm_bit(next);
-	dsm_put_rec(d, r);
-	return start(d, r, next, &w, now_ns);
+	finish(d, r, msg->flags);
+	err = start_next(d, r, now_ns);
+	return err ? err : dsm_dir_settle(d, r, now_ns);
 }

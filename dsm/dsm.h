@@ -68,7 +68,7 @@ enum dsm_msg_type {
 	DSM_MSG_INV,		/* h -> s  drop your copy, tell the requester */
 	DSM_MSG_DATA,		/* o/h -> r  the answer, with or without a page */
 	DSM_MSG_INV_ACK,	/* s -> r  my copy is gone from every TLB */
-	DSM_MSG_DONE,		/* r -> h  I have it; next transaction */
+	DSM_MSG_DONE,		/* r -> h  I have it; next transaction (unless h answered alone) */
 	DSM_MSG_HURRY,		/* h -> o/s  an older instruction waits behind this transaction */
 	DSM_MSG_NR,
 
@@ -110,7 +110,7 @@ struct dsm_msg {
 
 #define DSM_WIRE_SIZE	32
 #define DSM_WIRE_MAGIC	0x5643		/* "CV" */
-#define DSM_WIRE_VERSION 2
+#define DSM_WIRE_VERSION 3
 
 /**
  * dsm_wire_encode() - write a header in wire format
@@ -191,6 +191,9 @@ struct dsm_home {
 	u32 txn:2;		/* message type of the running transaction, 0: idle */
 	u32 txn_host:6;		/* its requester */
 	u32 txn_offer:1;	/* it is REQ_S, and the owner may hand the page over */
+	u32 txn_ended:1;	/* answered by this host, which needs no DONE; these flags: */
+	u32 txn_excl:1;
+	u32 txn_clean:1;
 	u32 last_reader:7;	/* host + 1 of the latest Shared grant, 0: none or a plain one */
 	u32 migratory:1;	/* who reads it writes it next: hand it over on a read */
 	u32 doubt:2;		/* how often that was wrong of late */

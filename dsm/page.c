@@ -405,6 +405,9 @@ int dsm_timer(struct dsm *d, u64 gfn, u64 now_ns)
 		return 0;
 	}
 	err = revoke(d, &r, &rec->deferred, now_ns);
+	dsm_mark_if(!err && r.dir && r.dir->txn_ended, ANSWERED_LATE);
+	if (!err)
+		err = dsm_dir_settle(d, &r, now_ns);
 	if (err)
 		dsm_fail(d);
 	return err;
@@ -487,6 +490,9 @@ static int complete(struct dsm *d, struct dsm_ref *r, u64 now_ns)
 	hold_start(d, p, rec->since, now_ns);
 
 	if (dsm_bug(EARLY_DONE) && rec->acks_needed)
+		done.type = 0;
+	/* The home that has answered alone knows (see dsm_dir_answered()). */
+	if (r->home != dsm_self(d) && rec->data_from == r->home && !rec->acks_needed)
 		done.type = 0;
 	rec->req = 0;
 	rec->answered = false;
@@ -693,6 +699,8 @@ int dsm_access(struct dsm *d, u64 gfn, enum dsm_want want, u64 since_ns, u64 now
 			dsm_count(d, DSM_EV_HOLD_VOID);
 			dsm_mark(UPGRADE_VOIDS_HOLD);
 			err = revoke(d, &r, &rec->deferred, now_ns);
+			if (!err)
+				err = dsm_dir_settle(d, &r, now_ns);
 		} else {
 			err = request(d, &r, want, since, now_ns);
 			if (err == -ENOMEM && !(dsm_rec(r.page) && dsm_rec(r.page)->req))

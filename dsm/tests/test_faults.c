@@ -51,8 +51,8 @@ static void first_touch_at_home(void **state)
 static void first_touch_elsewhere(void **state)
 {
 	(void)state;
-	/* REQ_S, DATA "zero", DONE */
-	fault(1, false, 3, 0, DSM_EV_FAULT_ZERO_2);
+	/* REQ_S, DATA "zero"; home has answered alone and needs no DONE */
+	fault(1, false, 2, 0, DSM_EV_FAULT_ZERO_2);
 	assert_int_equal(net_state(&net, 1, 0), DSM_EXCLUSIVE);
 	assert_int_equal(net_state(&net, 0, 0), DSM_INVALID);
 	assert_int_equal(net_info(&net, 0, 0).owner, 1);
@@ -61,7 +61,7 @@ static void first_touch_elsewhere(void **state)
 static void first_touch_by_write(void **state)
 {
 	(void)state;
-	fault(1, true, 3, 0, DSM_EV_FAULT_ZERO_2);
+	fault(1, true, 2, 0, DSM_EV_FAULT_ZERO_2);
 	assert_int_equal(net_state(&net, 1, 0), DSM_EXCLUSIVE);
 	assert_int_equal(net.h[1].events[DSM_EV_READ_EXCLUSIVE], 0);
 }
@@ -71,14 +71,14 @@ static void read_from_home(void **state)
 	(void)state;
 	net_get(&net, 0, 0, true);
 	*net_word(&net, 0, 0) = 42;
-	fault(1, false, 3, 1, DSM_EV_FAULT_READ_2);	/* REQ_S, DATA, DONE */
+	fault(1, false, 2, 1, DSM_EV_FAULT_READ_2);	/* REQ_S, DATA */
 	assert_int_equal(net_state(&net, 0, 0), DSM_OWNED);
 	assert_int_equal(net_state(&net, 1, 0), DSM_SHARED);
 	assert_int_equal(net.h[0].prot, DSM_PROT_READ);
 	assert_int_equal(*net_word(&net, 1, 0), 42);
 	/* a second reader costs the owner no protect() */
 	net.h[0].protects = 0;
-	fault(2, false, 3, 1, DSM_EV_FAULT_READ_2);
+	fault(2, false, 2, 1, DSM_EV_FAULT_READ_2);
 	assert_int_equal(net.h[0].protects, 0);
 	assert_int_equal(net_info(&net, 0, 0).sharers, 6);
 }
@@ -102,7 +102,7 @@ static void read_by_home(void **state)
 	assert_int_equal(net_state(&net, 0, 0), DSM_SHARED);
 	assert_int_equal(*net_word(&net, 0, 0), 44);
 	/* now home has a copy and supplies it itself: two messages on the path, not three */
-	fault(2, false, 3, 1, DSM_EV_FAULT_READ_2);
+	fault(2, false, 2, 1, DSM_EV_FAULT_READ_2);
 	assert_int_equal(*net_word(&net, 2, 0), 44);
 }
 
@@ -111,7 +111,7 @@ static void write_from_home(void **state)
 	(void)state;
 	net_get(&net, 0, 0, true);
 	*net_word(&net, 0, 0) = 45;
-	fault(1, true, 3, 1, DSM_EV_FAULT_WRITE_2);	/* REQ_X, DATA, DONE */
+	fault(1, true, 2, 1, DSM_EV_FAULT_WRITE_2);	/* REQ_X, DATA */
 	assert_int_equal(net_state(&net, 0, 0), DSM_INVALID);
 	assert_int_equal(net_state(&net, 1, 0), DSM_EXCLUSIVE);
 	assert_int_equal(net.h[0].prot, DSM_PROT_NONE);
@@ -175,14 +175,14 @@ static void invalidations_in_parallel(void **state)
 	net_settle(&net);
 }
 
-/* Home owns, host 1 shares and upgrades: REQ_X, DATA "same", DONE. */
+/* Home owns, host 1 shares and upgrades: REQ_X, DATA "same". */
 static void upgrade_from_home(void **state)
 {
 	(void)state;
 	net_get(&net, 0, 0, true);
 	*net_word(&net, 0, 0) = 47;
 	net_get(&net, 1, 0, false);
-	fault(1, true, 3, 0, DSM_EV_FAULT_UPGRADE_2);
+	fault(1, true, 2, 0, DSM_EV_FAULT_UPGRADE_2);
 	assert_int_equal(net_state(&net, 0, 0), DSM_INVALID);
 	assert_int_equal(net_state(&net, 1, 0), DSM_EXCLUSIVE);
 	assert_int_equal(*net_word(&net, 1, 0), 47);
@@ -218,7 +218,7 @@ static void upgrade_over_home(void **state)
 	(void)state;
 	net_get(&net, 1, 0, true);
 	net_get(&net, 0, 0, false);
-	fault(1, true, 3, 0, DSM_EV_FAULT_UPGRADE_2);
+	fault(1, true, 2, 0, DSM_EV_FAULT_UPGRADE_2);
 	assert_int_equal(net_state(&net, 0, 0), DSM_INVALID);
 }
 

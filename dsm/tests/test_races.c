@@ -256,13 +256,93 @@ static void waiter_has_gone(void **state)
 	net_check(&net);
 }
 
+/*
+ * Home answers alone, so nobody says DONE: the next transaction starts while the
+ * answer is on its way, and what it sends to the same host comes after it.
+ */
+static void next_before_data(void **state)
+{
+	(void)state;
+	net_get(&net, 0, 0, true);
+	*net_word(&net, 0, 0) = 5;
+	assert_int_equal(net_access(&net, 1, 0, false), DSM_WAIT);
+	net_deliver(&net, 1, 0, DSM_MSG_REQ_S);
+	assert_int_equal(net_info(&net, 0, 0).txn, 0);
+	assert_int_equal(net_info(&net, 0, 0).sharers, 2);
+	net_check(&net);
+	assert_int_equal(net_access(&net, 2, 0, true), DSM_WAIT);
+	net_deliver(&net, 2, 0, DSM_MSG_REQ_X);
+	assert_true(net_in_flight(&net, 0, 1, DSM_MSG_DATA));
+	assert_true(net_in_flight(&net, 0, 1, DSM_MSG_INV));
+	net_deliver(&net, 0, 2, DSM_MSG_DATA);
+	assert_int_equal(net_state(&net, 2, 0), DSM_INVALID);	/* lacks an acknowledgement */
+	net_deliver(&net, 0, 1, DSM_MSG_DATA);
+	net_check(&net);
+	net_deliver(&net, 0, 1, DSM_MSG_INV);
+	/* its reader has the page now and is served first */
+	assert_int_equal(net_info(&net, 1, 0).deferred, DSM_MSG_INV);
+	assert_int_equal(net_access(&net, 1, 0, false), DSM_GRANTED);
+	net_unhold(&net, 1, 0);
+	net.now = net.h[1].timer_ns;
+	fire(1);
+	net_settle(&net);
+	assert_int_equal(net_state(&net, 2, 0), DSM_EXCLUSIVE);
+	assert_int_equal(*net_word(&net, 2, 0), 5);
+	net_check(&net);
+}
+
+/* The same for a page that moves, and for an upgrade. */
+static void next_before_upgrade(void **state)
+{
+	(void)state;
+	net_get(&net, 1, 0, true);
+	net_get(&net, 0, 0, false);
+	assert_int_equal(net_access(&net, 1, 0, true), DSM_WAIT);	/* only home shares */
+	net_deliver(&net, 1, 0, DSM_MSG_REQ_X);
+	assert_int_equal(net_info(&net, 0, 0).txn, 0);
+	net_check(&net);
+	assert_int_equal(net_access(&net, 3, 0, false), DSM_WAIT);
+	net_deliver(&net, 3, 0, DSM_MSG_REQ_S);
+	assert_true(net_in_flight(&net, 0, 1, DSM_MSG_FWD_S));
+	net_deliver(&net, 0, 1, DSM_MSG_DATA);
+	assert_int_equal(net_state(&net, 1, 0), DSM_EXCLUSIVE);
+	net_unhold(&net, 1, 0);
+	net_settle(&net);
+	assert_int_equal(net_state(&net, 3, 0), DSM_SHARED);
+	net_check(&net);
+}
+
+/* All who wait are answered by home in one go, without recursion, in order. */
+static void queue_answered_at_once(void **state)
+{
+	u32 h;
+
+	(void)state;
+	net_get(&net, 1, 0, true);
+	get_held(0, true);
+	for (h = 1; h < NET_HOSTS; h++) {
+		assert_int_equal(net_access(&net, h, 0, false), DSM_WAIT);
+		net_deliver(&net, h, 0, DSM_MSG_REQ_S);
+	}
+	assert_int_equal(net_info(&net, 0, 0).nr_waiting, 3);
+	net_mark(&net);
+	net.now = net.h[0].timer_ns;
+	fire(0);
+	assert_int_equal(net.sent, 4);
+	assert_int_equal(net_info(&net, 0, 0).nr_waiting, 0);
+	assert_int_equal(net_info(&net, 0, 0).sharers, 0x1e);
+	net_settle(&net);
+	net_check(&net);
+}
+
 /* Who has tried for longest is served first; among about equals the lower host. */
 static void queue_order(void **state)
 {
 	(void)state;
-	net_get(&net, 0, 0, true);
+	net_get(&net, 4, 0, true);
 	assert_int_equal(net_access(&net, 1, 0, true), DSM_WAIT);
 	net_deliver(&net, 1, 0, DSM_MSG_REQ_X);
+	net_deliver(&net, 0, 4, DSM_MSG_FWD_X);
 	assert_int_equal(net_access(&net, 4, 0, true), DSM_WAIT);
 	assert_int_equal(net_access(&net, 2, 0, true), DSM_WAIT);
 	assert_int_equal(net_access_since(&net, 3, 0, true, net.now - 300 * MS), DSM_WAIT);
@@ -270,7 +350,7 @@ static void queue_order(void **state)
 	net_deliver(&net, 2, 0, DSM_MSG_REQ_X);
 	net_deliver(&net, 3, 0, DSM_MSG_REQ_X);
 	assert_int_equal(net_info(&net, 0, 0).nr_waiting, 3);
-	net_deliver(&net, 0, 1, DSM_MSG_DATA);
+	net_deliver(&net, 4, 1, DSM_MSG_DATA);
 	net_unhold(&net, 1, 0);
 	net_deliver(&net, 1, 0, DSM_MSG_DONE);
 	assert_int_equal(net_info(&net, 0, 0).txn_host, 3);
@@ -726,6 +806,7 @@ int main(void)
 		T(fwd_s_at_owner_with_upgrade), T(request_before_others_done),
 		T(home_queues_itself), T(home_sharer_loses_upgrade), T(faults_coalesce),
 		T(waiter_has_gone), T(queue_order),
+		T(next_before_data), T(next_before_upgrade), T(queue_answered_at_once),
 		T(hold_defers_write), T(hold_for_write_defers_read), T(hold_for_read_lets_readers),
 		T(hold_defers_invalidation), T(hold_shortens), T(hold_extends_to_limit),
 		T(hold_of_older_stays), T(hold_yields), T(hold_between_equals), T(hurry_makes_it_yield), T(hurry_too_late),

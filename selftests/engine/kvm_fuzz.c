@@ -1,364 +1,374 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Random ioctls with half-sane arguments on a VM and its vCPUs from several
- * threads at once, random code in the guest, descriptors closed at random: the
- * host must not care.  The verdict on the kernel is the runner's; this program
- * only proves that it did enough and ended.  TAP.
+ * Random ioctls on VMs and vCPUs from several threads at once, random guests,
+ * descriptors and mappings that vanish under them, processes that fork, run out
+ * of memory or are killed in the middle: the host must not care.  What its
+ * kernel says is for the runner to judge; this program proves that much was
+ * done, that no process ever refused to die, and that memory comes back.  TAP.
  *
- * kvm-fuzz SECONDS SEED
+ * kvm-fuzz SECONDS SEED: a new process with a new machine every half second.
  */
+#include "kvm_fuzz.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/kvm.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <signal.h>
-#include <stdatomic.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#include <linux/cvmm.h>
-
-#define MEM_SIZE	(1UL << 20)
-#define NR_VCPUS	2
 #define NR_THREADS	4
+#define ROUND_MS	500
+#define DEATH_MS	15000	/* emulated hosts are slow, and a round may have hundreds of VMs */
+#define WARM_UP_ROUNDS	4	/* before the host's free memory is looked at */
+#define LEAK_KB		24576
 
-static int dev, space, vm;
-static int vcpu[NR_VCPUS];
-static struct kvm_run *run[NR_VCPUS];
-static uint8_t *mem;
-static atomic_ulong calls, successes, runs, entered;
+volatile struct machine m;
+struct counts *counts;
+
+static const char *cgroup;	/* NULL: no limits */
 static atomic_bool stop;
-static __thread uint64_t rng;
-
-static uint64_t rnd(void)
-{
-	rng ^= rng << 13;
-	rng ^= rng >> 7;
-	rng ^= rng << 17;
-	return rng;
-}
-
-static uint64_t rnd_below(uint64_t n)
-{
-	return rnd() % n;
-}
-
-static const unsigned long vcpu_cmds[] = {
-	KVM_GET_REGS, KVM_SET_REGS, KVM_GET_SREGS, KVM_SET_SREGS, KVM_GET_MSRS, KVM_SET_MSRS,
-	KVM_GET_FPU, KVM_SET_FPU, KVM_GET_XSAVE, KVM_SET_XSAVE, KVM_GET_XCRS, KVM_SET_XCRS,
-	KVM_INTERRUPT, KVM_NMI, KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS, KVM_GET_MP_STATE,
-	KVM_SET_MP_STATE, KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS, KVM_SET_CPUID2, KVM_GET_CPUID2,
-	KVM_SET_DEVICE_ATTR, KVM_GET_DEVICE_ATTR, KVM_GET_TSC_KHZ, KVM_SET_TSC_KHZ,
-	KVM_SET_SIGNAL_MASK, KVM_GET_LAPIC, KVM_TRANSLATE,
-};
-
-static const unsigned long vm_cmds[] = {
-	KVM_CREATE_VCPU, KVM_SET_USER_MEMORY_REGION, KVM_CHECK_EXTENSION, KVM_ENABLE_CAP,
-	KVM_X86_SET_MSR_FILTER, KVM_SET_TSS_ADDR, KVM_SET_IDENTITY_MAP_ADDR, KVM_CREATE_IRQCHIP,
-	KVM_GET_DIRTY_LOG,
-};
-
-static const uint32_t msrs[] = {
-	0x10, 0x1b, 0x174, 0x175, 0x176, 0x1a0, 0x200, 0x20f, 0x250, 0x277, 0x2ff,
-	0xc0000080, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000100, 0xc0000101,
-	0xc0000102, 0xc0000103, 0xc0010015, 0xc0010117, 0x48, 0x49, 0x6e0, 0x800, 0xda0,
-};
-
-static void fill(uint8_t *buf, size_t len)
-{
-	for (size_t i = 0; i < len; i += 8) {
-		uint64_t v = rnd();
-
-		memcpy(buf + i, &v, 8);
-	}
-}
-
-/* Flip some bits, so that most of a structure stays believable. */
-static void flip(uint8_t *buf, size_t len)
-{
-	for (uint64_t n = rnd_below(6); n; n--)
-		buf[rnd_below(len)] ^= 1 << rnd_below(8);
-}
-
-static long call(int fd, unsigned long cmd, void *arg)
-{
-	long r = ioctl(fd, cmd, arg);
-
-	calls++;
-	if (r >= 0)
-		successes++;
-	return r;
-}
-
-static void sane_state(int fd)
-{
-	struct kvm_regs regs = { .rip = rnd_below(MEM_SIZE), .rsp = rnd_below(MEM_SIZE),
-				 .rflags = 2 | (rnd() & 0x3d5) };
-	struct kvm_vcpu_events events = {};
-	struct kvm_sregs s;
-
-	if (call(fd, KVM_GET_SREGS, &s))
-		return;
-	s.cr0 = 0x10 | (rnd() & 1);
-	s.cr4 = 0;
-	s.efer = 0;
-	s.cs.base = 0;
-	s.cs.l = 0;
-	s.cs.s = s.cs.present = 1;
-	s.cs.type = 11;
-	s.ds.base = rnd_below(4) ? 0 : rnd();
-	call(fd, KVM_SET_SREGS, &s);
-	call(fd, KVM_SET_VCPU_EVENTS, &events);
-	call(fd, KVM_SET_REGS, &regs);
-}
-
-static void one_vcpu_call(void)
-{
-	static const size_t buf_size = 16384;
-	static __thread uint8_t *buf;
-	int n = rnd_below(NR_VCPUS), fd = vcpu[n];
-	unsigned long cmd;
-
-	if (!buf)
-		buf = aligned_alloc(64, buf_size);
-	switch (rnd_below(8)) {
-	case 0:
-		sane_state(fd);
-		/* fall through */
-	case 1:
-	case 2:
-	case 3:
-		run[n]->request_interrupt_window = rnd_below(2);
-		run[n]->immediate_exit = !rnd_below(8);
-		if (!rnd_below(8))
-			run[n]->cr8 = rnd();
-		if (!rnd_below(8))
-			fill((uint8_t *)run[n] + 32, 64);	/* the union of exits */
-		runs++;
-		if (call(fd, KVM_RUN, NULL) == 0)
-			entered++;
-		return;
-	}
-	cmd = vcpu_cmds[rnd_below(sizeof(vcpu_cmds) / sizeof(vcpu_cmds[0]))];
-	switch (cmd) {
-	case KVM_SET_REGS:
-	case KVM_SET_SREGS:
-	case KVM_SET_FPU:
-	case KVM_SET_XSAVE:
-	case KVM_SET_XCRS:
-	case KVM_SET_VCPU_EVENTS:
-	case KVM_SET_DEBUGREGS:
-		/* What it has, with a few bits changed. */
-		call(fd, cmd == KVM_SET_REGS ? KVM_GET_REGS :
-			 cmd == KVM_SET_SREGS ? KVM_GET_SREGS :
-			 cmd == KVM_SET_FPU ? KVM_GET_FPU :
-			 cmd == KVM_SET_XSAVE ? KVM_GET_XSAVE :
-			 cmd == KVM_SET_XCRS ? KVM_GET_XCRS :
-			 cmd == KVM_SET_VCPU_EVENTS ? KVM_GET_VCPU_EVENTS :
-			 KVM_GET_DEBUGREGS, buf);
-		flip(buf, _IOC_SIZE(cmd));
-		break;
-	case KVM_GET_MSRS:
-	case KVM_SET_MSRS: {
-		struct kvm_msrs *m = (void *)buf;
-
-		fill(buf, 1024);
-		m->nmsrs = rnd_below(40);
-		for (unsigned int i = 0; i < m->nmsrs; i++)
-			m->entries[i].index = rnd_below(4) ?
-				msrs[rnd_below(sizeof(msrs) / sizeof(msrs[0]))] : (uint32_t)rnd();
-		break;
-	}
-	case KVM_SET_CPUID2:
-	case KVM_GET_CPUID2: {
-		struct kvm_cpuid2 *c = (void *)buf;
-
-		memset(buf, 0, buf_size);
-		c->nent = 100;
-		call(dev, KVM_GET_SUPPORTED_CPUID, c);
-		flip(buf + 8, sizeof(c->entries[0]) * 30);
-		if (!rnd_below(8))
-			c->nent = rnd();
-		break;
-	}
-	case KVM_SET_DEVICE_ATTR:
-	case KVM_GET_DEVICE_ATTR: {
-		struct kvm_device_attr *a = (void *)buf;
-
-		memset(a, 0, sizeof(*a));
-		a->addr = rnd_below(4) ? (uintptr_t)buf + 64 : rnd();
-		flip(buf, rnd_below(2) ? 8 : sizeof(*a));
-		break;
-	}
-	default:
-		fill(buf, 4096);
-	}
-	call(fd, cmd, rnd_below(32) ? buf : (void *)(uintptr_t)rnd());
-}
-
-static void one_vm_call(void)
-{
-	uint8_t buf[sizeof(struct kvm_msr_filter) + 64];
-	unsigned long cmd = vm_cmds[rnd_below(sizeof(vm_cmds) / sizeof(vm_cmds[0]))];
-	void *arg = buf;
-	long r;
-
-	fill(buf, sizeof(buf) & ~7UL);
-	switch (cmd) {
-	case KVM_CREATE_VCPU:
-		arg = (void *)(uintptr_t)rnd_below(6);
-		break;
-	case KVM_CHECK_EXTENSION:
-		arg = (void *)(uintptr_t)rnd_below(256);
-		break;
-	case KVM_SET_USER_MEMORY_REGION: {
-		struct kvm_userspace_memory_region *m = arg;
-		uint64_t gpa = rnd_below(MEM_SIZE / 4096) * 4096;
-
-		*m = (struct kvm_userspace_memory_region) {
-			.slot = rnd_below(4), .guest_phys_addr = gpa,
-			.memory_size = rnd_below(3) ? rnd_below(20) * 4096 : 0,
-			.userspace_addr = (uintptr_t)mem + gpa,
-		};
-		if (!rnd_below(4))
-			flip(arg, sizeof(*m));
-		break;
-	}
-	case KVM_X86_SET_MSR_FILTER: {
-		struct kvm_msr_filter *f = arg;
-		static uint8_t bitmap[0x600];
-
-		memset(f, 0, sizeof(*f));
-		for (int i = 0; i < 3; i++) {
-			f->ranges[i].flags = 1 + rnd_below(3);
-			f->ranges[i].base = msrs[rnd_below(20)];
-			f->ranges[i].nmsrs = rnd_below(300);
-			f->ranges[i].bitmap = bitmap;
-		}
-		if (!rnd_below(4))
-			flip(arg, sizeof(*f));
-		break;
-	}
-	}
-	r = call(vm, cmd, arg);
-	if (cmd == KVM_CREATE_VCPU && r >= 0)
-		close(r);
-}
-
-static void *worker(void *arg)
-{
-	rng = (uintptr_t)arg * 0x9e3779b97f4a7c15ULL | 1;
-	while (!stop) {
-		if (!rnd_below(16))
-			one_vm_call();
-		else
-			one_vcpu_call();
-		/* New code now and then, so that the guest does something else. */
-		if (!rnd_below(4))
-			flip(mem + rnd_below(MEM_SIZE - 64), 64);
-	}
-	return NULL;
-}
-
-static pthread_t threads[NR_THREADS];
+static __thread sigjmp_buf fault_jmp;
+static __thread bool may_fault;
 
 static void nothing(int sig)
 {
 	(void)sig;
 }
 
-static void one_round(unsigned int ms, uint64_t seed)
+/* A mapping that another thread took away, or a space that failed. */
+static void on_fault(int sig)
+{
+	if (may_fault)
+		siglongjmp(fault_jmp, 1);
+	signal(sig, SIG_DFL);
+}
+
+static void sleep_ms(unsigned int ms)
+{
+	struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
+
+	nanosleep(&t, NULL);
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000ULL + t.tv_nsec / 1000000;
+}
+
+static void make_vcpu(unsigned int n, unsigned int id)
+{
+	int fd = ioctl(m.vm[n % NR_VMS], KVM_CREATE_VCPU, id);
+
+	if (fd < 0)
+		return;
+	m.vcpu[n] = fd;
+	m.run[n] = mmap(NULL, RUN_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+}
+
+static void add_slot(unsigned int vm)
+{
+	struct kvm_userspace_memory_region r = {
+		.slot = 3, .memory_size = MEM_SIZE, .userspace_addr = (uintptr_t)m.mem,
+	};
+
+	ioctl(m.vm[vm], KVM_SET_USER_MEMORY_REGION, &r);
+}
+
+static void make_machine(uint64_t seed)
 {
 	struct cvmm_home_range range = { .nr_gfns = MEM_SIZE >> 12 };
 	struct cvmm_space_config cfg = {
-		.ranges = (uintptr_t)&range, .nr_ranges = 1, .nr_hosts = 1, .epoch = 1,
-		.space_id = seed, .name = "fuzz",
+		.ranges = (uintptr_t)&range, .nr_ranges = 1,
+		/* With a second host, of which nobody hears: copies of the guest's tables. */
+		.nr_hosts = 1 + rnd_below(2), .epoch = 1, .space_id = seed, .name = "fuzz",
 	};
-	struct kvm_userspace_memory_region m = { .slot = 3, .memory_size = MEM_SIZE };
 	unsigned int i;
 
-	space = ioctl(dev, CVMM_CREATE_SPACE, &cfg);
-	mem = mmap(NULL, MEM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, space, 0);
-	vm = ioctl(dev, KVM_CREATE_VM, 0);
-	if (space < 0 || mem == MAP_FAILED || vm < 0) {
-		printf("Bail out! cannot make a machine: %s\n", strerror(errno));
-		exit(1);
+	snprintf(cfg.name, sizeof(cfg.name), "fuzz-%d", (int)getpid());
+	m.dev = open("/dev/cvmm", O_RDWR | O_CLOEXEC);
+	m.space = ioctl(m.dev, CVMM_CREATE_SPACE, &cfg);
+	m.mem = mmap(NULL, MEM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, m.space, 0);
+	for (i = 0; i < NR_VMS; i++) {
+		m.vm[i] = ioctl(m.dev, KVM_CREATE_VM, 0);
+		add_slot(i);
 	}
-	rng = seed | 1;
-	fill(mem, MEM_SIZE);
-	m.userspace_addr = (uintptr_t)mem;
-	ioctl(vm, KVM_SET_USER_MEMORY_REGION, &m);
-	for (i = 0; i < NR_VCPUS; i++) {
-		vcpu[i] = ioctl(vm, KVM_CREATE_VCPU, i);
-		run[i] = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu[i], 0);
-		if (vcpu[i] < 0 || run[i] == MAP_FAILED) {
-			printf("Bail out! cannot make a vCPU: %s\n", strerror(errno));
-			exit(1);
-		}
-	}
-	stop = false;
-	for (i = 0; i < NR_THREADS; i++)
-		pthread_create(&threads[i], NULL, worker, (void *)(uintptr_t)(seed + i + 1));
-	for (; ms; ms -= 10) {
-		struct timespec t = { .tv_nsec = 10000000 };
+	for (i = 0; i < NR_VCPUS; i++)
+		make_vcpu(i, i);
+}
 
-		nanosleep(&t, NULL);
+/* Another process with the same descriptors, and vCPUs that it did not make. */
+static void fork_off(uint64_t seed)
+{
+	struct itimerval often = { { 0, 20000 }, { 0, 20000 } };
+	unsigned int i;
+
+	if (fork())
+		return;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	setitimer(ITIMER_REAL, &often, NULL);
+	rnd_seed(seed);
+	if (!sigsetjmp(fault_jmp, 1))
+		for (i = 0; i < 50; i++)
+			one_vcpu_call();
+	_exit(0);
+}
+
+/* What no sane program does to its machine. */
+static void one_outrage(void)
+{
+	unsigned int n = rnd_below(NR_VCPUS), vm = rnd_below(NR_VMS);
+
+	switch (rnd_below(16)) {
+	case 0:
+		close(m.vm[vm]);
+		m.vm[vm] = ioctl(m.dev, KVM_CREATE_VM, 0);
+		add_slot(vm);
+		break;
+	case 1:
+		if (one_in(4))
+			close(m.space);
+		break;
+	case 2:
+		if (one_in(8))
+			ioctl(m.space, CVMM_SPACE_FAIL);
+		break;
+	case 3:
+		munmap(m.run[n], RUN_SIZE >> rnd_below(2));
+		break;
+	case 4:
+		if (one_in(4))
+			munmap(m.mem + rnd_below(256) * 4096, 4096);
+		break;
+	case 5:
+		fork_off(rnd());
+		break;
+	case 6:
+		madvise(m.mem, MEM_SIZE, one_in(2) ? MADV_DONTNEED : MADV_REMOVE);
+		break;
+	case 7:
+		mprotect(m.mem + rnd_below(256) * 4096, 4096, one_in(2) ? PROT_READ : PROT_NONE);
+		break;
+	case 8 ... 11:
+		close(m.vcpu[n]);
+		/* fall through */
+	default:
+		make_vcpu(n, rnd_below(1024));
+	}
+}
+
+static void *worker(void *arg)
+{
+	rnd_seed((uintptr_t)arg);
+	may_fault = true;
+	sigsetjmp(fault_jmp, 1);
+	while (!stop) {
+		switch (rnd_below(64)) {
+		case 0:
+			one_outrage();
+			break;
+		case 1 ... 5:
+			one_vm_call();
+			break;
+		default:
+			one_vcpu_call();
+		}
+		if (one_in(4))
+			random_code(m.mem);
+	}
+	may_fault = false;
+	return NULL;
+}
+
+/* Little memory: allocations fail all over, or the kernel kills us. */
+static void limit_memory(void)
+{
+	unsigned int kb = 1024 + rnd_below(6144);
+	char path[128], text[16];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/memory.max", cgroup);
+	snprintf(text, sizeof(text), "%u", kb << 10);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (write(fd, text, strlen(text)) < 0)
+		return;
+	close(fd);
+	snprintf(path, sizeof(path), "%s/cgroup.procs", cgroup);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (write(fd, "0", 1) == 1)
+		counts->calls++;
+	close(fd);
+}
+
+static void round_process(uint64_t seed)
+{
+	pthread_t threads[NR_THREADS];
+	bool tidy;
+	unsigned int i, ms;
+
+	rnd_seed(seed);
+	tidy = one_in(3);
+	if (cgroup && one_in(3))
+		limit_memory();
+	make_machine(seed);
+	may_fault = true;
+	if (!sigsetjmp(fault_jmp, 1)) {
+		fill(m.mem, MEM_SIZE);
+		for (i = 0; i < 64; i++)
+			random_code(m.mem);
+	}
+	may_fault = false;
+	for (i = 0; i < NR_THREADS; i++)
+		if (pthread_create(&threads[i], NULL, worker, (void *)(uintptr_t)(seed * 16 + i)))
+			_exit(0);
+	/* Nobody but a signal ends a guest that loops. */
+	for (ms = 0; tidy ? ms < ROUND_MS : true; ms += 10) {
+		sleep_ms(10);
 		for (i = 0; i < NR_THREADS; i++)
 			pthread_kill(threads[i], SIGUSR1);
 	}
 	stop = true;
-	for (i = 0; i < NR_THREADS; i++) {
-		/* Keep kicking: a guest may loop for ever. */
-		struct timespec t;
+	sleep_ms(20);
+	for (i = 0; i < NR_VCPUS + NR_VMS + 1; i++) {
+		unsigned int k = (i + seed) % (NR_VCPUS + NR_VMS + 1);
 
-		do {
-			pthread_kill(threads[i], SIGUSR1);
-			clock_gettime(CLOCK_REALTIME, &t);
-			t.tv_nsec += 20000000;
-			if (t.tv_nsec >= 1000000000) {
-				t.tv_nsec -= 1000000000;
-				t.tv_sec++;
-			}
-		} while (pthread_timedjoin_np(threads[i], NULL, &t));
+		close(k < NR_VCPUS ? m.vcpu[k] :
+		      k < NR_VCPUS + NR_VMS ? m.vm[k - NR_VCPUS] : m.space);
 	}
-	for (i = 0; i < NR_VCPUS; i++)
-		munmap(run[i], 8192);
-	munmap(mem, MEM_SIZE);
-	close(rnd_below(2) ? vm : space);
-	for (i = 0; i < NR_VCPUS; i++)
-		close(vcpu[i]);
-	close(vm);
-	close(space);
+	_exit(0);
+}
+
+static unsigned long free_kb(void)
+{
+	unsigned long kb = 0;
+	char line[128];
+	FILE *f = fopen("/proc/meminfo", "r");
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "MemAvailable: %lu", &kb) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kb;
+}
+
+/* Wait until nothing of a round is left; false when something does not die. */
+static bool gone(pid_t group, uint64_t *took_ms)
+{
+	uint64_t start = now_ms();
+	pid_t pid;
+
+	for (;;) {
+		kill(-group, SIGKILL);
+		do {
+			pid = waitpid(-group, NULL, WNOHANG);
+		} while (pid > 0);
+		*took_ms = now_ms() - start;
+		if (pid < 0)
+			return true;
+		if (*took_ms > DEATH_MS)
+			return false;
+		sleep_ms(10);
+	}
+}
+
+static bool one_round(uint64_t seed, uint64_t *took_ms)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		setpgid(0, 0);
+		round_process(seed);
+	}
+	setpgid(pid, pid);
+	rnd_seed(seed);
+	sleep_ms(ROUND_MS + rnd_below(100));
+	return gone(pid, took_ms);
+}
+
+/* A cgroup of our own, below the root of the unified hierarchy. */
+static const char *make_cgroup(void)
+{
+	static char dir[] = "/tmp/kvm-fuzz-XXXXXX", path[80];
+	int fd;
+
+	if (!mkdtemp(dir) || mount("none", dir, "cgroup2", 0, NULL))
+		return NULL;
+	snprintf(path, sizeof(path), "%s/cgroup.subtree_control", dir);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (write(fd, "+memory", 7) != 7)
+		return NULL;
+	close(fd);
+	snprintf(path, sizeof(path), "%s/kvm-fuzz", dir);
+	return mkdir(path, 0700) && errno != EEXIST ? NULL : path;
+}
+
+static void point(unsigned int nr, bool good, const char *text)
+{
+	printf("%sok %u - %s\n", good ? "" : "not ", nr, text);
+	fflush(stdout);
 }
 
 int main(int argc, char **argv)
 {
-	struct sigaction sa = { .sa_handler = nothing };
-	unsigned int seconds = argc > 1 ? atoi(argv[1]) : 10, i;
+	unsigned int seconds = argc > 1 ? atoi(argv[1]) : 10, i, reasons = 0;
 	uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : (uint64_t)time(NULL);
+	struct sigaction sa = { .sa_handler = nothing }, fault = { .sa_handler = on_fault };
+	uint64_t start = now_ms(), took_ms, longest_ms = 0;
+	long before = 0, lost;
+	bool died = true;
 
 	sigaction(SIGUSR1, &sa, NULL);
-	dev = open("/dev/cvmm", O_RDWR | O_CLOEXEC);
-	if (dev < 0) {
+	sigaction(SIGALRM, &sa, NULL);
+	sigaction(SIGSEGV, &fault, NULL);
+	sigaction(SIGBUS, &fault, NULL);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	if (access("/dev/cvmm", R_OK | W_OK)) {
 		printf("Bail out! /dev/cvmm: %s\n", strerror(errno));
 		return 1;
 	}
-	printf("# seed %llu\n", (unsigned long long)seed);
-	for (i = 0; i < seconds; i++)
-		one_round(1000, seed + i * 100);
-	printf("# %lu calls, %lu successful, %lu runs, %lu ended with an exit\n",
-	       (unsigned long)calls, (unsigned long)successes, (unsigned long)runs,
-	       (unsigned long)entered);
-	printf("%sok 1 - random calls were made and some of them did something\n",
-	       calls > 100 && successes > 50 && entered > 10 ? "" : "not ");
-	printf("1..1\n");
+	counts = mmap(NULL, sizeof(*counts), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		      -1, 0);
+	cgroup = make_cgroup();
+	printf("# seed %llu, memory limits: %s\n", (unsigned long long)seed,
+	       cgroup ? "in one round of three" : "none, no cgroup");
+	for (i = 0; died && now_ms() - start < seconds * 1000ULL; i++) {
+		if (i == WARM_UP_ROUNDS)
+			before = free_kb();
+		died = one_round(seed + i, &took_ms);
+		if (took_ms > longest_ms)
+			longest_ms = took_ms;
+	}
+	sleep_ms(1000);		/* RCU, work items */
+	lost = before - (long)free_kb();
+	if (cgroup)
+		rmdir(cgroup);
+
+	for (unsigned int e = 0; e < 64; e++)
+		reasons += counts->exits[e] > 0;
+	printf("# %u machines, %lu calls, %lu successful, %lu runs, exits for %u reasons\n", i,
+	       (unsigned long)counts->calls, (unsigned long)counts->successes,
+	       (unsigned long)counts->runs, reasons);
+	printf("# died within %llu ms, %ld kB less free memory\n", (unsigned long long)longest_ms,
+	       i > WARM_UP_ROUNDS ? lost : 0);
+	point(1, counts->successes > 200 && reasons >= 4,
+	      "random calls did something and guests left for many reasons");
+	point(2, died, "every process died when it was killed");
+	point(3, i <= WARM_UP_ROUNDS || lost < LEAK_KB, "memory comes back");
+	printf("1..3\n");
 	return 0;
 }

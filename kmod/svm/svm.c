@@ -216,6 +216,15 @@ static void svm_set_segment(struct cvmm_vcpu *vcpu, enum cvmm_seg seg, const str
 		    (s->g & 1) << SVM_SELECTOR_G_SHIFT;
 	if (seg == CVMM_SEG_SS)
 		to_svm(vcpu)->vmcb->save.cpl = s->dpl & 3;
+	/*
+	 * TR is always a present TSS, as LTR has it.  Not busy: the processor need
+	 * not keep that.  QEMU (7.2) aborts, host and all, when a 32-bit guest
+	 * changes its privilege level with anything else.
+	 */
+	if (seg == CVMM_SEG_TR) {
+		v->attrib &= ~(SVM_SELECTOR_S_MASK | 7);
+		v->attrib |= SVM_SELECTOR_P_MASK | 1;
+	}
 }
 
 static void svm_get_table(struct cvmm_vcpu *vcpu, bool idt, struct kvm_dtable *t)

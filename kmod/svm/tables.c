@@ -116,7 +116,7 @@ static int tables_read_table(void *arg, u64 gpa, u64 *entries)
 static u64 *tables_alloc(void *arg, unsigned int index)
 {
 	struct svm_tables *t = arg;
-	struct page *page = alloc_page(GFP_KERNEL_ACCOUNT);
+	struct page *page = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO);
 
 	if (!page)
 		return NULL;

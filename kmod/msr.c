@@ -157,8 +157,7 @@ int cvmm_msr_write(struct cvmm_vcpu *vcpu, u32 index, u64 val, bool host)
 		vcpu->tsc_offset = val - rdtsc();
 		return 0;
 	case MSR_EFER:
-		if (host)	/* LMA as given: state is being restored */
-			vcpu->efer = (vcpu->efer & ~(u64)EFER_LMA) | (val & EFER_LMA);
+		/* LMA follows CR0.PG, for user space too, as on KVM: sregs restore it. */
 		return cvmm_set_efer(vcpu, val) ? CVMM_MSR_INVALID : 0;
 	case MSR_IA32_APICBASE:
 		/* The APIC is user space's: it sees moves and modes through kvm_run. */

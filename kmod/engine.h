@@ -231,6 +231,7 @@ int cvmm_exit_cpuid(struct cvmm_vcpu *vcpu, unsigned int insn_len);
 int cvmm_exit_msr(struct cvmm_vcpu *vcpu, bool write, unsigned int insn_len);
 int cvmm_exit_io(struct cvmm_vcpu *vcpu, u16 port, unsigned int size, bool in,
 		 unsigned int insn_len);
+int cvmm_port_to_user(struct cvmm_vcpu *vcpu, u16 port, unsigned int size, bool in);
 int cvmm_exit_hlt(struct cvmm_vcpu *vcpu, unsigned int insn_len);
 int cvmm_exit_shutdown(struct cvmm_vcpu *vcpu);
 int cvmm_exit_nested_fault(struct cvmm_vcpu *vcpu, u64 gpa, bool write, bool delivering);

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * What the exits of all vendors have in common: CPUID, MSRs, port I/O, HLT,
- * nested page faults, exceptions to be queued, and the emulator's view of the
- * guest.
+ * nested page faults, and exceptions to be queued.
  *
  * Exit functions run with the vCPU loaded, preemptible, under vm->srcu, and
  * return as hw_ops->handle_exit(): 1 go on, 0 to user space, < 0 error.
@@ -224,7 +223,8 @@ static int complete_in(struct cvmm_vcpu *vcpu)
 	return 1;
 }
 
-static int port_to_user(struct cvmm_vcpu *vcpu, u16 port, unsigned int size, bool in)
+/* KVM_EXIT_IO; the data are or will be in vcpu->pio_data. */
+int cvmm_port_to_user(struct cvmm_vcpu *vcpu, u16 port, unsigned int size, bool in)
 {
 	struct kvm_run *run = vcpu->run;
 
@@ -250,7 +250,7 @@ int cvmm_exit_io(struct cvmm_vcpu *vcpu, u16 port, unsigned int size, bool in,
 		/* Nothing is left to do when user space has seen it. */
 		cvmm_skip(vcpu, insn_len);
 	}
-	return port_to_user(vcpu, port, size, in);
+	return cvmm_port_to_user(vcpu, port, size, in);
 }
 
 int cvmm_exit_xsetbv(struct cvmm_vcpu *vcpu, unsigned int insn_len)
@@ -341,217 +341,4 @@ void cvmm_fill_walk_cpu(struct cvmm_vcpu *vcpu, struct walk_cpu *cpu)
 		.maxphyaddr = cvmm_guest_maxphyaddr(vcpu),
 		.gbpages = cvmm_guest_has(vcpu, 0x80000001, 0, CVMM_EDX, 26),
 	};
-}
-
-/* Guest memory for the emulator. */
-
-static int emu_translate(struct emu *e, u64 linear, unsigned int access, u64 *gpa)
-{
-	struct cvmm_vcpu *vcpu = e->arg;
-	struct walk_result res;
-	struct walk_cpu cpu;
-	int r;
-
-	if (access & WALK_FETCH && cvmm_hw->fetch_gpa && cvmm_hw->fetch_gpa(vcpu, linear, gpa))
-		return 0;
-	cvmm_fill_walk_cpu(vcpu, &cpu);
-	r = walk(&cpu, &cvmm_walk_ops, vcpu, linear, access, &res);
-	if (r == WALK_FAULT)
-		return emulate_fault(e, res.error, linear);
-	*gpa = res.gpa;
-	return r;
-}
-
-static int emu_read(struct emu *e, u64 gpa, void *buf, unsigned int len)
-{
-	struct cvmm_vcpu *vcpu = e->arg;
-	int r = -ENOENT;
-
-	if (cvmm_find_slot(vcpu->vm, gpa >> PAGE_SHIFT))
-		r = cvmm_space_read(vcpu->vm->space, gpa, buf, len);
-	return r == -ENOENT ? EMU_OP_MMIO : r;
-}
-
-static int emu_write(struct emu *e, u64 gpa, const void *buf, unsigned int len)
-{
-	struct cvmm_vcpu *vcpu = e->arg;
-	int r = -ENOENT;
-
-	if (cvmm_find_slot(vcpu->vm, gpa >> PAGE_SHIFT))
-		r = cvmm_space_write(vcpu->vm->space, gpa, buf, len);
-	return r == -ENOENT ? EMU_OP_MMIO : r;
-}
-
-static int emu_cmpxchg(struct emu *e, u64 gpa, unsigned int len, u64 *old, u64 new)
-{
-	struct cvmm_vcpu *vcpu = e->arg;
-	int r = -ENOENT;
-
-	if (cvmm_find_slot(vcpu->vm, gpa >> PAGE_SHIFT))
-		r = cvmm_space_cmpxchg(vcpu->vm->space, gpa, len, old, new);
-	if (r == 1)
-		return EMU_OP_DIFFERS;
-	return r == -ENOENT ? EMU_OP_MMIO : r;
-}
-
-static const struct emu_ops emu_ops = {
-	.translate = emu_translate,
-	.read = emu_read,
-	.write = emu_write,
-	.cmpxchg = emu_cmpxchg,
-};
-
-static void fill_emu(struct cvmm_vcpu *vcpu)
-{
-	static const enum cvmm_seg map[6] = {
-		[EMU_ES] = CVMM_SEG_ES, [EMU_CS] = CVMM_SEG_CS, [EMU_SS] = CVMM_SEG_SS,
-		[EMU_DS] = CVMM_SEG_DS, [EMU_FS] = CVMM_SEG_FS, [EMU_GS] = CVMM_SEG_GS,
-	};
-	struct emu *e = &vcpu->emu;
-	struct kvm_segment s;
-	unsigned int i;
-
-	e->ops = &emu_ops;
-	e->arg = vcpu;
-	e->regs = vcpu->regs;
-	e->rip = &vcpu->rip;
-	e->rflags = &vcpu->rflags;
-	for (i = 0; i < 6; i++) {
-		cvmm_hw->get_segment(vcpu, map[i], &s);
-		e->seg[i].base = s.base;
-		e->seg[i].limit = s.limit;
-		e->seg[i].sel = s.selector;
-		e->seg[i].attr = s.unusable ? 0 :
-			s.type | s.s << 4 | s.dpl << 5 | s.present << 7 |
-			s.avl << 8 | s.l << 9 | s.db << 10 | s.g << 11;
-	}
-	e->cr0 = vcpu->cr0;
-	e->cr4 = vcpu->cr4;
-	e->efer = vcpu->efer;
-	e->cpl = cvmm_hw->cpl(vcpu);
-}
-
-static void inject_emu_fault(struct cvmm_vcpu *vcpu)
-{
-	struct emu *e = &vcpu->emu;
-
-	if (e->fault.vector == X86_TRAP_PF)
-		vcpu->cr2 = e->fault.cr2;
-	cvmm_queue_exception(vcpu, e->fault.vector, e->fault.has_error, e->fault.error);
-}
-
-static int continue_emulation(struct cvmm_vcpu *vcpu);
-
-static int complete_emulated_io(struct cvmm_vcpu *vcpu)
-{
-	struct emu *e = &vcpu->emu;
-
-	if (e->io.port)
-		emulate_io_done(e, e->io.write ? NULL : vcpu->pio_data);
-	else
-		emulate_io_done(e, e->io.write ? NULL : vcpu->run->mmio.data);
-	return continue_emulation(vcpu);
-}
-
-static int continue_emulation(struct cvmm_vcpu *vcpu)
-{
-	struct kvm_run *run = vcpu->run;
-	struct emu *e = &vcpu->emu;
-	int r;
-
-	fill_emu(vcpu);
-	r = emulate_run(e);
-	switch (r) {
-	case EMU_DONE:
-		cvmm_hw->set_irq_shadow(vcpu, false);
-		if (e->trap) {
-			vcpu->dr6 |= 1UL << 14;		/* DR6.BS */
-			cvmm_hw->sync_control(vcpu);
-			cvmm_queue_exception(vcpu, X86_TRAP_DB, false, 0);
-		}
-		return 1;
-	case EMU_MMIO:
-		run->exit_reason = KVM_EXIT_MMIO;
-		run->mmio.phys_addr = e->io.addr;
-		run->mmio.len = e->io.len;
-		run->mmio.is_write = e->io.write;
-		memcpy(run->mmio.data, e->io.data, sizeof(run->mmio.data));
-		vcpu->complete = complete_emulated_io;
-		return 0;
-	case EMU_PIO:
-		if (e->io.write)
-			memcpy(vcpu->pio_data, e->io.data, e->io.len);
-		vcpu->complete = complete_emulated_io;
-		return port_to_user(vcpu, e->io.addr, e->io.len, !e->io.write);
-	case EMU_FAULT:
-		inject_emu_fault(vcpu);
-		return 1;
-	case EMU_UNHANDLED:
-		return cvmm_exit_internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION,
-						e->insn.opcode | e->insn.map << 8);
-	}
-	/* I/O that was performed must not be performed again: come back here. */
-	if (emulate_in_progress(e))
-		vcpu->complete = continue_emulation;
-	if (r == -EAGAIN)
-		return vcpu->complete ? -EINTR : 1;
-	return r;
-}
-
-/*
- * cvmm_emulate_at_rip() - the guest's next instruction needs software
- *
- * It accesses memory-mapped I/O, or is INS or OUTS.
- */
-int cvmm_emulate_at_rip(struct cvmm_vcpu *vcpu, bool delivering)
-{
-	if (delivering)		/* an event's frame or table is not in memory */
-		return cvmm_exit_internal_error(vcpu, KVM_INTERNAL_ERROR_DELIVERY_EV, 0);
-	fill_emu(vcpu);
-	emulate_begin(&vcpu->emu);
-	return continue_emulation(vcpu);
-}
-
-/*
- * cvmm_decode_at_rip() - decode the intercepted instruction into vcpu->emu.insn
- *
- * 0, 1 when the guest must be entered instead (a fault was queued, or another
- * CPU has just changed the code), -errno.
- */
-int cvmm_decode_at_rip(struct cvmm_vcpu *vcpu)
-{
-	int r;
-
-	fill_emu(vcpu);
-	emulate_begin(&vcpu->emu);
-	r = emulate_decode(&vcpu->emu);
-	if (r == EMU_FAULT) {
-		inject_emu_fault(vcpu);
-		return 1;
-	}
-	return r == -EAGAIN ? 1 : r;
-}
-
-/*
- * cvmm_read_operand() - read the memory operand of the decoded instruction
- * @len: at most 8; the operand must not cross a page
- *
- * After cvmm_decode_at_rip().  Results likewise.
- */
-int cvmm_read_operand(struct cvmm_vcpu *vcpu, void *buf, unsigned int len)
-{
-	struct emu *e = &vcpu->emu;
-	u64 linear = emulate_linear(e), gpa;
-	int r;
-
-	r = emu_translate(e, linear, WALK_READ, &gpa);
-	if (r == EMU_OP_FAULT) {
-		inject_emu_fault(vcpu);
-		return 1;
-	}
-	if (!r)
-		r = emu_read(e, gpa, buf, len);
-	if (r == -EAGAIN)
-		return 1;
-	return r == EMU_OP_MMIO ? -EIO : r;
 }

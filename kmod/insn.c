@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * x86 instruction decoder: length, operands and class; see emulate.h.  Opcode
- * maps from APM vol. 3 appendix A.  Tables give the shape of every legacy
- * encoding; classify() names the few hundred that are emulated or intercepted.
+ * x86 instruction decoder: length and operands; see insn.h.  Opcode maps from
+ * APM vol. 3 appendix A.  Tables give the shape of every legacy encoding;
+ * insn_class.c names the few hundred that are emulated or intercepted.
  */
-#include "emulate.h"
+#include "insn.h"
+#include "insn_priv.h"
 
 /* Shape of an encoding. */
 #define M	0x01	/* has a ModRM byte */
@@ -166,10 +167,13 @@ static void decode_modrm(struct insn *in, struct cursor *c)
 		decode_modrm32(in, c);
 }
 
-/* VEX, EVEX and XOP: only lengths.  @first is C4, C5, 62 or 8F. */
-static int decode_vector(struct insn *in, struct cursor *c, u8 first)
+/*
+ * VEX, EVEX and XOP.  @first is C4, C5, 62 or 8F.  Only lengths, but for the VEX
+ * encodings that insn_classify_vector() names.
+ */
+static int decode_vector(struct insn *in, struct cursor *c, u8 first, u8 seg_override)
 {
-	u8 b, map = 1;
+	u8 b, map = 1, last = 0;
 	bool imm;
 
 	if (in->lock || in->rep || in->repne || in->opsize66 || in->rex)
@@ -180,11 +184,16 @@ static int decode_vector(struct insn *in, struct cursor *c, u8 first)
 		in->rex = (~b >> 5) & 7;
 		next_byte(c);
 		next_byte(c);
-	} else if (first != 0xc5) {
+	} else if (first == 0xc5) {
+		in->rex = (~b >> 5) & 4;
+		last = b & 0x7f;
+	} else {
 		map = b & 31;
 		in->rex = (~b >> 5) & 7;
-		next_byte(c);
+		last = next_byte(c);
+		in->rex |= last >> 4 & 8;	/* W */
 	}
+	in->vvvv = (~last >> 3) & 15;
 	if (in->mode != 64)
 		in->rex = 0;
 	in->opcode = next_byte(c);
@@ -193,6 +202,10 @@ static int decode_vector(struct insn *in, struct cursor *c, u8 first)
 		return c->err;
 	if (first == 0x8f ? (map < 8 || map > 10) : (map < 1 || (map > 3 && first != 0x62) || map > 6))
 		return INSN_INVALID;
+	if (first == 0xc4 || first == 0xc5) {
+		in->vex = true;
+		in->map = map;
+	}
 	/* VZEROUPPER and VZEROALL have no ModRM. */
 	if (!(map == 1 && in->opcode == 0x77))
 		decode_modrm(in, c);
@@ -205,10 +218,12 @@ static int decode_vector(struct insn *in, struct cursor *c, u8 first)
 		in->imm_len = 1;
 	in->imm = next_value(c, in->imm_len);
 	in->op = INSN_OTHER;
+	if (seg_override != 0xff)
+		in->seg = seg_override;
 	if (c->err)
 		return c->err;
 	in->len = c->pos;
-	return INSN_OK;
+	return in->vex ? insn_classify_vector(in, last & 3, last & 4 ? 32 : 16) : INSN_OK;
 }
 
 static unsigned int decode_prefixes(struct insn *in, struct cursor *c, u8 *seg_override)
@@ -253,164 +268,6 @@ static unsigned int decode_prefixes(struct insn *in, struct cursor *c, u8 *seg_o
 		}
 		in->rex = 0;	/* only directly before the opcode */
 	}
-}
-
-/* Group 0F 01: system instructions, by ModRM. */
-static int classify_0f01(struct insn *in)
-{
-	static const u8 mem[8] = { INSN_SGDT, INSN_SIDT, INSN_LGDT, INSN_LIDT,
-				   INSN_SMSW, INSN_OTHER, INSN_LMSW, INSN_INVLPG };
-	unsigned int reg = (in->modrm >> 3) & 7;
-	bool plain = !in->opsize66 && !in->rep && !in->repne;
-
-	if (in->is_mem || reg == 4 || reg == 6)
-		return mem[reg];
-	switch (in->modrm) {
-	case 0xc1: return plain ? INSN_VMCALL : INSN_OTHER;
-	case 0xc8: return plain ? INSN_MONITOR : INSN_OTHER;
-	case 0xc9: return plain ? INSN_MWAIT : INSN_OTHER;
-	case 0xd0: return plain ? INSN_XGETBV : INSN_OTHER;
-	case 0xd1: return plain ? INSN_XSETBV : INSN_OTHER;
-	case 0xd8: return INSN_VMRUN;
-	case 0xd9: return INSN_VMMCALL;
-	case 0xda: return INSN_VMLOAD;
-	case 0xdb: return INSN_VMSAVE;
-	case 0xdc: return INSN_STGI;
-	case 0xdd: return INSN_CLGI;
-	case 0xde: return INSN_SKINIT;
-	case 0xdf: return INSN_INVLPGA;
-	case 0xf9: return INSN_RDTSCP;
-	case 0xfd: return INSN_RDPRU;
-	}
-	return INSN_OTHER;
-}
-
-static int classify_0f(struct insn *in)
-{
-	unsigned int reg = (in->modrm >> 3) & 7;
-	static const u8 group_ba[8] = { 0, 0, 0, 0, INSN_BT, INSN_BTS, INSN_BTR, INSN_BTC };
-
-	switch (in->opcode) {
-	case 0x00:
-		if (reg < 4) {
-			static const u8 group6[4] = { INSN_SLDT, INSN_STR, INSN_LLDT, INSN_LTR };
-
-			return group6[reg];
-		}
-		break;
-	case 0x01: return classify_0f01(in);
-	case 0x06: return INSN_CLTS;
-	case 0x08: return INSN_INVD;
-	case 0x09: return INSN_WBINVD;	/* with F3 WBNOINVD, where it exists */
-	case 0x20: return INSN_MOV_FROM_CR;
-	case 0x21: return INSN_MOV_FROM_DR;
-	case 0x22: return INSN_MOV_TO_CR;
-	case 0x23: return INSN_MOV_TO_DR;
-	case 0x30: return INSN_WRMSR;
-	case 0x31: return INSN_RDTSC;
-	case 0x32: return INSN_RDMSR;
-	case 0x33: return INSN_RDPMC;
-	case 0xa2: return INSN_CPUID;
-	case 0xa3: return INSN_BT;
-	case 0xaa: return INSN_RSM;
-	case 0xab: return INSN_BTS;
-	case 0xb0: case 0xb1: return INSN_CMPXCHG;
-	case 0xb3: return INSN_BTR;
-	case 0xb6: case 0xb7: return INSN_MOVZX;
-	case 0xba:
-		return reg < 4 ? -1 : group_ba[reg];
-	case 0xbb: return INSN_BTC;
-	case 0xbe: case 0xbf: return INSN_MOVSX;
-	case 0xc0: case 0xc1: return INSN_XADD;
-	case 0xc3:
-		if (!in->opsize66 && !in->rep && !in->repne)
-			return in->is_mem ? INSN_MOVNTI : -1;
-		break;
-	case 0xc7:
-		if (reg == 1)
-			return in->is_mem ? INSN_CMPXCHG8B : -1;
-		break;
-	}
-	return INSN_OTHER;
-}
-
-static int classify_one(struct insn *in)
-{
-	static const u8 alu[8] = { INSN_ADD, INSN_OR, INSN_ADC, INSN_SBB,
-				   INSN_AND, INSN_SUB, INSN_XOR, INSN_CMP };
-	unsigned int reg = (in->modrm >> 3) & 7;
-	u8 op = in->opcode;
-
-	if (op < 0x40 && (op & 7) < 6)
-		return alu[op >> 3];
-	switch (op) {
-	case 0x40 ... 0x47: return INSN_INC;
-	case 0x48 ... 0x4f: return INSN_DEC;
-	case 0x50 ... 0x57: case 0x68: case 0x6a: return INSN_PUSH;
-	case 0x58 ... 0x5f: return INSN_POP;
-	case 0x63: return in->mode == 64 ? INSN_MOVSX : INSN_OTHER;
-	case 0x6c: case 0x6d: return INSN_INS;
-	case 0x6e: case 0x6f: return INSN_OUTS;
-	case 0x80 ... 0x83: return alu[reg];
-	case 0x84: case 0x85: case 0xa8: case 0xa9: return INSN_TEST;
-	case 0x86: case 0x87: return INSN_XCHG;
-	case 0x88 ... 0x8b: case 0xa0 ... 0xa3: case 0xb0 ... 0xbf: return INSN_MOV;
-	case 0x8c: return reg < 6 ? INSN_MOV : -1;
-	case 0x8e: return reg < 6 && reg != 1 ? INSN_OTHER : -1;
-	case 0x8f: return reg ? -1 : INSN_POP;
-	case 0x90:
-		if (in->rep)
-			return INSN_PAUSE;
-		fallthrough;
-	case 0x91 ... 0x97: return INSN_XCHG;
-	case 0x9c: return INSN_PUSHF;
-	case 0x9d: return INSN_POPF;
-	case 0xa4: case 0xa5: return INSN_MOVS;
-	case 0xa6: case 0xa7: return INSN_CMPS;
-	case 0xaa: case 0xab: return INSN_STOS;
-	case 0xac: case 0xad: return INSN_LODS;
-	case 0xae: case 0xaf: return INSN_SCAS;
-	case 0xc6: case 0xc7:
-		if (in->modrm == 0xf8)
-			return INSN_OTHER;	/* XABORT, XBEGIN */
-		return reg ? -1 : INSN_MOV;
-	case 0xcc: return INSN_INT3;
-	case 0xcd: return INSN_INT;
-	case 0xcf: return INSN_IRET;
-	case 0xe4: case 0xe5: case 0xec: case 0xed: return INSN_IN;
-	case 0xe6: case 0xe7: case 0xee: case 0xef: return INSN_OUT;
-	case 0xf1: return INSN_ICEBP;
-	case 0xf4: return INSN_HLT;
-	case 0xf6: case 0xf7:
-		if (reg < 2)
-			return INSN_TEST;
-		return reg == 2 ? INSN_NOT : reg == 3 ? INSN_NEG : INSN_OTHER;
-	case 0xfe:
-		return reg == 0 ? INSN_INC : reg == 1 ? INSN_DEC : -1;
-	case 0xff:
-		if (reg == 7)
-			return -1;
-		return reg == 0 ? INSN_INC : reg == 1 ? INSN_DEC : reg == 6 ? INSN_PUSH : INSN_OTHER;
-	}
-	return INSN_OTHER;
-}
-
-/* The insn_op of a decoded encoding, or -1 for one that does not exist. */
-static int classify(struct insn *in)
-{
-	switch (in->map) {
-	case 0:
-		return classify_one(in);
-	case 1:
-		return classify_0f(in);
-	case 2:
-		if ((in->opcode == 0xf0 || in->opcode == 0xf1) && !in->repne && !in->rep)
-			return in->is_mem ? INSN_MOVBE : -1;
-		if (in->opcode == 0x82 && in->opsize66 && !in->repne && !in->rep)
-			return in->is_mem ? INSN_INVPCID : -1;
-		return INSN_OTHER;
-	}
-	return INSN_OTHER;
 }
 
 static bool lockable(const struct insn *in)
@@ -507,9 +364,9 @@ int insn_decode(struct insn *in, unsigned int mode, const u8 *bytes, unsigned in
 	/* VEX, EVEX and XOP share opcodes that need memory, or do not exist, otherwise. */
 	if (b == 0xc4 || b == 0xc5 || b == 0x62) {
 		if (mode == 64 || peek_byte(&c) >> 6 == 3)
-			return c.err ? c.err : decode_vector(in, &c, b);
+			return c.err ? c.err : decode_vector(in, &c, b, seg_override);
 	} else if (b == 0x8f && (peek_byte(&c) & 0x1f) >= 8) {
-		return c.err ? c.err : decode_vector(in, &c, b);
+		return c.err ? c.err : decode_vector(in, &c, b, seg_override);
 	}
 
 	if (b == 0x0f) {
@@ -582,10 +439,12 @@ int insn_decode(struct insn *in, unsigned int mode, const u8 *bytes, unsigned in
 		return c.err;
 	in->len = c.pos;
 
-	op = classify(in);
+	op = insn_classify(in);
 	if (op < 0)
 		return INSN_INVALID;
 	in->op = op;
+	if (op == INSN_OTHER && in->map)
+		insn_classify_vector(in, in->rep ? 2 : in->repne ? 3 : in->opsize66, 16);
 	if (in->lock && !lockable(in))
 		return INSN_INVALID;
 	return fix_operands(in, seg_override);

@@ -18,6 +18,7 @@ struct fuzz {
 	const u8 *data;
 	size_t left;
 	u8 mem[MEM];
+	u8 vec[16][32];
 	unsigned int calls;
 	struct walk_cpu cpu;
 };
@@ -96,7 +97,7 @@ static int f_translate(struct emu *e, u64 linear, unsigned int access, u64 *gpa)
 static int at(struct fuzz *f, u64 gpa, unsigned int len)
 {
 	f->calls++;
-	require(len >= 1 && len <= 16 && (gpa & 4095) + len <= 4096);
+	require(len >= 1 && len <= 32 && (gpa & 4095) + len <= 4096);
 	if (gpa >= MEM - 4096)
 		return EMU_OP_MMIO;
 	return maybe_fail(f);
@@ -122,25 +123,42 @@ static int f_write(struct emu *e, u64 gpa, const void *buf, unsigned int len)
 	return ret;
 }
 
-static int f_cmpxchg(struct emu *e, u64 gpa, unsigned int len, u64 *old, u64 new)
+static int f_cmpxchg(struct emu *e, u64 gpa, unsigned int len, void *old, const void *new)
 {
 	struct fuzz *f = e->arg;
 	int ret = at(f, gpa, len);
-	u64 found = 0;
 
-	require(len == 1 || len == 2 || len == 4 || len == 8);
+	require(len == 1 || len == 2 || len == 4 || len == 8 || len == 16);
 	if (ret)
 		return ret;
-	memcpy(&found, f->mem + gpa, len);
-	if (found != *old || take(f, 1) == 0xdd) {
-		*old = found;
+	if (memcmp(f->mem + gpa, old, len) || take(f, 1) == 0xdd) {
+		memcpy(old, f->mem + gpa, len);
 		return EMU_OP_DIFFERS;
 	}
-	memcpy(f->mem + gpa, &new, len);
+	memcpy(f->mem + gpa, new, len);
 	return 0;
 }
 
-static const struct emu_ops emu_ops = { f_translate, f_read, f_write, f_cmpxchg };
+static void f_get_vec(struct emu *e, unsigned int reg, u8 *val)
+{
+	struct fuzz *f = e->arg;
+
+	require(reg < 16);
+	memcpy(val, f->vec[reg], 32);
+}
+
+static void f_set_vec(struct emu *e, unsigned int reg, const u8 *val, bool wide)
+{
+	struct fuzz *f = e->arg;
+
+	require(reg < 16 && (!wide || (e->xcr0 & 6) == 6));
+	memcpy(f->vec[reg], val, wide ? 32 : 16);
+}
+
+static const struct emu_ops emu_ops = {
+	.translate = f_translate, .read = f_read, .write = f_write, .cmpxchg = f_cmpxchg,
+	.get_vec = f_get_vec, .set_vec = f_set_vec,
+};
 
 static u64 some_address(struct fuzz *f)
 {
@@ -167,6 +185,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	e.cr0 = (n & 1 ? 1 : 0) | (n & 2 ? 0x80000001 : 0) | (n & 4 ? BIT_ULL(16) : 0) |
 		(n & 8 ? BIT_ULL(18) : 0);
 	e.cr4 = (n & 16 ? BIT_ULL(5) : 0) | (n & 32 ? BIT_ULL(4) : 0) | (take(&f, 1) & 7) << 20;
+	e.cr4 |= n & 1 ? 0 : BIT_ULL(9) | BIT_ULL(18);
+	e.xcr0 = n & 4 ? 3 : 7;
 	e.efer = (n & 64 ? 0x500 : 0) | (n & 128 ? BIT_ULL(11) : 0);
 	e.cpl = take(&f, 1) & 3;
 	for (i = 0; i < 16; i++)
@@ -228,8 +248,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			require(rip != start || e.insn.rep || e.insn.repne);
 			return 0;
 		case EMU_FAULT:
-			require(e.fault.vector == 6 || e.fault.vector == 12 || e.fault.vector == 13 ||
-				e.fault.vector == 14 || e.fault.vector == 17);
+			require(e.fault.vector == 0 || e.fault.vector == 6 ||
+				e.fault.vector == 7 || e.fault.vector == 12 ||
+				e.fault.vector == 13 || e.fault.vector == 14 || e.fault.vector == 17);
 			require(!emulate_in_progress(&e));
 			require(rip == start);
 			if (e.insn.op < INSN_MOVS)

@@ -50,17 +50,34 @@ static int t_write(struct emu *em, u64 gpa, const void *buf, unsigned int len)
 	return 0;
 }
 
-static int t_cmpxchg(struct emu *em, u64 gpa, unsigned int len, u64 *old, u64 new)
+static int t_cmpxchg(struct emu *em, u64 gpa, unsigned int len, void *old, const void *new)
 {
 	(void)em;
 	(void)old;
 	if (gpa >= DEVICE)
 		return EMU_OP_MMIO;
-	memcpy(mem + gpa, &new, len);
+	memcpy(mem + gpa, new, len);
 	return 0;
 }
 
-static const struct emu_ops ops = { t_translate, t_read, t_write, t_cmpxchg };
+static u8 vec[16][32];
+
+static void t_get_vec(struct emu *em, unsigned int reg, u8 *val)
+{
+	(void)em;
+	memcpy(val, vec[reg], 32);
+}
+
+static void t_set_vec(struct emu *em, unsigned int reg, const u8 *val, bool wide)
+{
+	(void)em;
+	memcpy(vec[reg], val, wide ? 32 : 16);
+}
+
+static const struct emu_ops ops = {
+	.translate = t_translate, .read = t_read, .write = t_write, .cmpxchg = t_cmpxchg,
+	.get_vec = t_get_vec, .set_vec = t_set_vec,
+};
 
 /* A processor in @mode (16 real, 17 virtual-8086, 32, 64) about to run @code at 0x1000. */
 static void setup(unsigned int mode, const void *code, unsigned int len)
@@ -560,6 +577,124 @@ static void test_intercepted(void **state)
 	assert_int_equal(e.insn.op, INSN_WRMSR);
 }
 
+/* 16 bytes reach a device in two accesses, 32 in four, misaligned ones across pages in pieces. */
+static void test_vectors(void **state)
+{
+	unsigned int i;
+
+	(void)state;
+	SETUP(64, 0xf3, 0x44, 0x0f, 0x6f, 0x0b);		/* movdqu xmm9, [rbx] */
+	e.cr4 |= BIT_ULL(9);
+	regs[EMU_RBX] = DEVICE + 4;
+	memset(vec, 0x77, sizeof(vec));
+	expect_device(emulate_run(&e), DEVICE + 4, 8, false, 0x0102030405060708ULL);
+	assert_int_equal(vec[9][0], 0x77);			/* nothing before all of it is there */
+	expect_device(emulate_run(&e), DEVICE + 12, 8, false, 0x1112131415161718ULL);
+	expect_done(0x1005);
+	assert_int_equal(vec[9][0], 8);
+	assert_int_equal(vec[9][15], 0x11);
+	assert_int_equal(vec[9][16], 0x77);
+
+	SETUP(32, 0xc5, 0xfe, 0x7f, 0x13);			/* vmovdqu [ebx], ymm2 */
+	e.cr4 |= BIT_ULL(18);
+	e.xcr0 = 7;
+	regs[EMU_RBX] = DEVICE - 3;				/* three bytes of it in memory */
+	for (i = 0; i < 32; i++)
+		vec[2][i] = i;
+	for (i = 0; i < 3; i++)
+		expect_device(emulate_run(&e), DEVICE + 8 * i, 8, true,
+			      0x0a09080706050403ULL + i * 0x0808080808080808ULL);
+	expect_device(emulate_run(&e), DEVICE + 24, 4, true, 0x1e1d1c1b);
+	expect_device(emulate_run(&e), DEVICE + 28, 1, true, 0x1f);
+	expect_done(0x1004);
+	assert_int_equal(mem[DEVICE - 1], 2);
+
+	/* Who may not. */
+	SETUP(64, 0x0f, 0x10, 0x03);				/* movups xmm0, [rbx] */
+	expect_fault(6, -1);					/* CR4.OSFXSR is clear */
+	SETUP(64, 0x0f, 0x10, 0x03);
+	e.cr4 |= BIT_ULL(9);
+	e.cr0 |= BIT_ULL(3);
+	expect_fault(7, -1);
+	SETUP(64, 0x0f, 0x28, 0x03);				/* movaps xmm0, [rbx] */
+	e.cr4 |= BIT_ULL(9);
+	regs[EMU_RBX] = DEVICE + 8;
+	expect_fault(13, 0);
+	SETUP(64, 0xc5, 0xf8, 0x10, 0x03);			/* vmovups xmm0, [rbx] */
+	e.cr4 |= BIT_ULL(18);
+	e.xcr0 = 3;
+	expect_fault(6, -1);
+	SETUP(17, 0xc5, 0xf8, 0x10, 0x07);			/* in virtual-8086 mode */
+	e.cr4 |= BIT_ULL(18);
+	e.xcr0 = 7;
+	expect_fault(6, -1);
+	SETUP(16, 0x0f, 0x10, 0x07);				/* movups xmm0, [bx] over the limit */
+	e.cr4 |= BIT_ULL(9);
+	regs[EMU_RBX] = 0xfff1;
+	expect_fault(13, -1);
+}
+
+/* A locked exchange of 16 bytes on a device: all of it read, then all written. */
+static void test_cmpxchg16b(void **state)
+{
+	(void)state;
+	SETUP(64, 0xf0, 0x48, 0x0f, 0xc7, 0x0b);
+	regs[EMU_RBX] = DEVICE;
+	regs[EMU_RAX] = 1;
+	regs[EMU_RDX] = 2;
+	regs[EMU_RCX] = 4;
+	expect_device(emulate_run(&e), DEVICE, 8, false, 1);
+	expect_device(emulate_run(&e), DEVICE + 8, 8, false, 2);
+	expect_device(emulate_run(&e), DEVICE, 8, true, DEVICE);
+	expect_device(emulate_run(&e), DEVICE + 8, 8, true, 4);
+	expect_done(0x1005);
+	assert_true(rflags & 0x40);
+	SETUP(64, 0x48, 0x0f, 0xc7, 0x0b);
+	regs[EMU_RBX] = DEVICE + 8;
+	expect_fault(13, 0);
+}
+
+/* Arithmetic in 16-bit code, and a division that has no result. */
+static void test_16bit(void **state)
+{
+	(void)state;
+	SETUP(16, 0xd1, 0x26, 0x00, 0x20);			/* shl word [0x2000], 1 */
+	mem[0x2001] = 0xc0;
+	expect_done(0x1004);
+	assert_int_equal(mem[0x2001], 0x80);
+	assert_int_equal(rflags & 1, 1);
+	SETUP(16, 0x66, 0xf7, 0x36, 0x00, 0x20);		/* div dword [0x2000] */
+	regs[EMU_RDX] = 1;
+	mem[0x2000] = 1;
+	expect_fault(0, -1);
+	SETUP(16, 0xf6, 0x3e, 0x00, 0x20);			/* idiv byte [0x2000] */
+	regs[EMU_RAX] = 0xff80;
+	mem[0x2000] = 1;
+	expect_done(0x1004);
+	assert_int_equal(regs[EMU_RAX], 0x80);			/* -128, rest 0 */
+	SETUP(16, 0xf6, 0x3e, 0x00, 0x20);
+	regs[EMU_RAX] = 0x80;
+	mem[0x2000] = 1;
+	expect_fault(0, -1);					/* 128 is too large */
+	SETUP(16, 0x0f, 0x44, 0x06, 0x00, 0x20);		/* cmovz ax, [0x2000] */
+	mem[0x2000] = 0x34;
+	regs[EMU_RAX] = 0x11112222;
+	rflags |= 0x40;
+	expect_done(0x1005);
+	assert_int_equal(regs[EMU_RAX], 0x11110034);
+}
+
+/* What is not emulated says so, and which bytes it was. */
+static void test_unhandled(void **state)
+{
+	(void)state;
+	SETUP(64, 0xd9, 0x03, 0xf4);				/* fld dword [rbx] */
+	assert_int_equal(emulate_run(&e), EMU_UNHANDLED);
+	assert_int_equal(e.nr_bytes, INSN_MAX_LEN);
+	assert_int_equal(e.bytes[0], 0xd9);
+	assert_int_equal(rip, 0x1000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -569,6 +704,8 @@ int main(void)
 		cmocka_unit_test(test_canonical), cmocka_unit_test(test_exceptions),
 		cmocka_unit_test(test_trap_flag), cmocka_unit_test(test_interrupted),
 		cmocka_unit_test(test_changed_registers), cmocka_unit_test(test_intercepted),
+		cmocka_unit_test(test_vectors), cmocka_unit_test(test_cmpxchg16b),
+		cmocka_unit_test(test_16bit), cmocka_unit_test(test_unhandled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

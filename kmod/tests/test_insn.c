@@ -24,9 +24,11 @@ static u64 rnd(void)
 	return seed;
 }
 
+#define MAX_NAMES	48
+
 static const struct {
 	u16 op;
-	ZydisMnemonic mnemonic[8];
+	ZydisMnemonic mnemonic[MAX_NAMES];
 } names[] = {
 #define N(op, ...) { INSN_##op, { __VA_ARGS__ } }
 #define Z(m) ZYDIS_MNEMONIC_##m
@@ -36,7 +38,21 @@ static const struct {
 	N(MOVSX, Z(MOVSX), Z(MOVSXD)), N(MOVBE, Z(MOVBE)), N(MOVNTI, Z(MOVNTI)),
 	N(XCHG, Z(XCHG), Z(NOP)), N(XADD, Z(XADD)), N(CMPXCHG, Z(CMPXCHG)),
 	N(CMPXCHG8B, Z(CMPXCHG8B), Z(CMPXCHG16B)), N(BT, Z(BT)), N(BTS, Z(BTS)), N(BTR, Z(BTR)),
-	N(BTC, Z(BTC)), N(PUSH, Z(PUSH)), N(POP, Z(POP)),
+	N(BTC, Z(BTC)), N(ROL, Z(ROL)), N(ROR, Z(ROR)), N(RCL, Z(RCL)), N(RCR, Z(RCR)),
+	N(SHL, Z(SHL)), N(SHR, Z(SHR)), N(SAR, Z(SAR)), N(SHLD, Z(SHLD)), N(SHRD, Z(SHRD)),
+	N(IMUL, Z(IMUL)), N(MUL_WIDE, Z(MUL)), N(IMUL_WIDE, Z(IMUL)), N(DIV, Z(DIV)),
+	N(IDIV, Z(IDIV)), N(BSF, Z(BSF)), N(BSR, Z(BSR)), N(POPCNT, Z(POPCNT)),
+	N(CMOV, Z(CMOVO), Z(CMOVNO), Z(CMOVB), Z(CMOVNB), Z(CMOVZ), Z(CMOVNZ), Z(CMOVBE), Z(CMOVNBE),
+	  Z(CMOVS), Z(CMOVNS), Z(CMOVP), Z(CMOVNP), Z(CMOVL), Z(CMOVNL), Z(CMOVLE), Z(CMOVNLE)),
+	N(SETCC, Z(SETO), Z(SETNO), Z(SETB), Z(SETNB), Z(SETZ), Z(SETNZ), Z(SETBE), Z(SETNBE),
+	  Z(SETS), Z(SETNS), Z(SETP), Z(SETNP), Z(SETL), Z(SETNL), Z(SETLE), Z(SETNLE)),
+	N(VMOV, Z(MOVUPS), Z(MOVUPD), Z(MOVSS), Z(MOVSD), Z(MOVLPS), Z(MOVLPD), Z(MOVHPS), Z(MOVHPD),
+	  Z(MOVAPS), Z(MOVAPD), Z(MOVNTPS), Z(MOVNTPD), Z(MOVD), Z(MOVQ), Z(MOVDQA), Z(MOVDQU),
+	  Z(MOVNTDQ), Z(LDDQU), Z(MOVNTDQA), Z(VMOVUPS), Z(VMOVUPD), Z(VMOVSS), Z(VMOVSD),
+	  Z(VMOVLPS), Z(VMOVLPD), Z(VMOVHPS), Z(VMOVHPD), Z(VMOVAPS), Z(VMOVAPD), Z(VMOVNTPS),
+	  Z(VMOVNTPD), Z(VMOVD), Z(VMOVQ), Z(VMOVDQA), Z(VMOVDQU), Z(VMOVNTDQ), Z(VLDDQU),
+	  Z(VMOVNTDQA)),
+	N(PUSH, Z(PUSH)), N(POP, Z(POP)),
 	N(MOVS, Z(MOVSB), Z(MOVSW), Z(MOVSD), Z(MOVSQ)),
 	N(CMPS, Z(CMPSB), Z(CMPSW), Z(CMPSD), Z(CMPSQ)),
 	N(STOS, Z(STOSB), Z(STOSW), Z(STOSD), Z(STOSQ)),
@@ -178,11 +194,13 @@ static const char *check_operands(const struct insn *in, const ZydisDecodedInstr
 				return "displacement";
 			if (seg_number(op->mem.segment) != in->seg)
 				return "segment";
-			if (in->op <= INSN_POP) {
+			if (in->op <= INSN_VMOV) {
 				unsigned int size = in->src_size ? in->src_size : in->osize;
 
 				if (op->size != size * 8)
 					return "size of memory operand";
+				if (in->op == INSN_VMOV && !(in->vflags & VMOV_LOAD) != (i == 0))
+					return "direction of a vector move";
 			}
 			break;
 		case ZYDIS_OPERAND_TYPE_REGISTER:
@@ -195,6 +213,10 @@ static const char *check_operands(const struct insn *in, const ZydisDecodedInstr
 				if (!in->src_size && op->size != in->osize * 8U)
 					return "size of register operand";
 			}
+			if (in->op == INSN_VMOV &&
+			    (unsigned int)ZydisRegisterGetId(op->reg.value) !=
+			    (op->encoding == ZYDIS_OPERAND_ENCODING_NDSNDD ? in->vvvv : in->reg))
+				return "vector register";
 			if (ZydisRegisterGetClass(op->reg.value) == ZYDIS_REGCLASS_CONTROL ||
 			    ZydisRegisterGetClass(op->reg.value) == ZYDIS_REGCLASS_DEBUG) {
 				if ((in->op < INSN_MOV_FROM_CR || in->op > INSN_MOV_TO_DR) &&
@@ -209,7 +231,7 @@ static const char *check_operands(const struct insn *in, const ZydisDecodedInstr
 			break;
 		case ZYDIS_OPERAND_TYPE_IMMEDIATE:
 			if (in->op <= INSN_POP && in->imm_len) {
-				u64 mask = in->osize == 8 ? ~0ULL : BIT_ULL(8 * in->osize) - 1;
+				u64 mask = in->op >= INSN_ROL && in->op <= INSN_SHRD ? 0xff : in->osize == 8 ? ~0ULL : BIT_ULL(8 * in->osize) - 1;
 
 				if (((u64)op->imm.value.s ^ (u64)in->imm) & mask & (in->op >= INSN_BT && in->op <= INSN_BTC ? 0xff : ~0ULL))
 					return "immediate";
@@ -240,6 +262,22 @@ static bool known_difference(const struct insn *in, bool zydis_ok)
 	return false;
 }
 
+static bool has_vector_and_memory(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *ops)
+{
+	bool vector = false, memory = false;
+	unsigned int i;
+
+	for (i = 0; i < z->operand_count_visible; i++) {
+		ZydisRegisterClass c = ZydisRegisterGetClass(ops[i].reg.value);
+
+		if (ops[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
+			memory = true;
+		else if (ops[i].type == ZYDIS_OPERAND_TYPE_REGISTER)
+			vector |= c == ZYDIS_REGCLASS_XMM || c == ZYDIS_REGCLASS_YMM;
+	}
+	return vector && memory;
+}
+
 static void compare(const struct oracle *o, const u8 *bytes)
 {
 	ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
@@ -261,6 +299,8 @@ static void compare(const struct oracle *o, const u8 *bytes)
 		return;
 	}
 	/* Of VIA and of Xeon Phi, whatever the decoder's modes say. */
+	if (z.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && z.mnemonic == Z(POPCNT))
+		return;
 	if (z.meta.isa_ext == ZYDIS_ISA_EXT_PADLOCK || z.mnemonic == Z(JKNZD) || z.mnemonic == Z(JKZD))
 		return;
 	if (ret != INSN_OK)
@@ -272,23 +312,28 @@ static void compare(const struct oracle *o, const u8 *bytes)
 	if (insn_decode(&shorter, o->mode, bytes, in.len - 1) != INSN_SHORT)
 		return complain(o, bytes, "truncated", &shorter, &z);
 
-	if (z.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY) {
+	if (z.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
+	    z.encoding != ZYDIS_INSTRUCTION_ENCODING_VEX) {
 		if (in.op != INSN_OTHER)
-			return complain(o, bytes, "named a vector instruction", &in, &z);
+			return complain(o, bytes, "named an EVEX or XOP instruction", &in, &z);
 		return;
 	}
 	for (i = 0; i < ARRAY_SIZE(names); i++) {
-		for (j = 0; j < 8 && names[i].mnemonic[j]; j++) {
+		for (j = 0; j < MAX_NAMES && names[i].mnemonic[j]; j++) {
 			if (names[i].mnemonic[j] != z.mnemonic)
 				continue;
-			claimed = true;
 			if (names[i].op == in.op)
 				match = true;
+			/* Vector moves: only those of memory and not of MMX registers. */
+			if (names[i].op != INSN_VMOV || has_vector_and_memory(&z, ops))
+				claimed = true;
 		}
 	}
 	if (in.op == INSN_OTHER) {
-		/* Forms that are left out: segment registers, SSE MOVSD and CMPSD, NOPs. */
-		if (claimed && z.mnemonic != Z(NOP) && z.meta.isa_ext != ZYDIS_ISA_EXT_SSE2 &&
+		/* Forms that are left out: segment registers, SSE CMPSD and moves of registers, NOPs. */
+		if (claimed && z.mnemonic != Z(NOP) &&
+		    !(z.meta.isa_ext == ZYDIS_ISA_EXT_SSE2 && !has_vector_and_memory(&z, ops)) &&
+		    !(z.meta.isa_ext == ZYDIS_ISA_EXT_SSE2 && z.mnemonic == Z(CMPSD)) &&
 		    !(in.map == 0 && in.opcode == 0x8e) &&
 		    !((z.mnemonic == Z(PUSH) || z.mnemonic == Z(POP)) &&
 		      ops[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
@@ -338,6 +383,41 @@ static void test_exhaustive(void **state)
 					for (o = 0; o < 3; o++)
 						compare(&oracles[o], bytes);
 				}
+			}
+		}
+	}
+	assert_int_equal(failures, 0);
+}
+
+/* Every opcode of VEX maps 1 to 3 with every prefix, length, W and vvvv used or not. */
+static void test_vex(void **state)
+{
+	unsigned int form, op, modrm, o, n;
+	u8 bytes[INSN_MAX_LEN];
+
+	(void)state;
+	for (form = 0; form < 4 * 3 * 16; form++) {
+		for (op = 0; op < 256; op++) {
+			for (modrm = 0; modrm < 256; modrm += 1 + form % 3) {
+				u8 last = form / 4 % 8 | (rnd() & 1 ? 0x78 : rnd() & 0x78);
+
+				n = 0;
+				if (form & 64)
+					bytes[n++] = 0x65;
+				if (form % 4 == 0) {
+					bytes[n++] = 0xc5;
+					bytes[n++] = last | (rnd() & 0x80);
+				} else {
+					bytes[n++] = 0xc4;
+					bytes[n++] = form % 4 | (rnd() & 0xe0);
+					bytes[n++] = last | (rnd() & 0x80);
+				}
+				bytes[n++] = op;
+				bytes[n++] = modrm;
+				while (n < INSN_MAX_LEN)
+					bytes[n++] = rnd() >> 24;
+				for (o = 0; o < 3; o++)
+					compare(&oracles[o], bytes);
 			}
 		}
 	}
@@ -401,6 +481,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_exhaustive),
+		cmocka_unit_test(test_vex),
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_truncated),
 		cmocka_unit_test(test_too_long),

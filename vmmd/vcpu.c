@@ -469,11 +469,21 @@ static void handle_exit(struct vcpu *v)
 			     (unsigned long long)run->fail_entry.hardware_entry_failure_reason);
 		break;
 	case KVM_EXIT_INTERNAL_ERROR: {
+		char code[3 * sizeof(run->emulation_failure.insn_bytes) + 16] = "";
 		struct kvm_regs regs = { 0 };
 
 		ioctl(v->fd, KVM_GET_REGS, &regs);
-		machine_fail(v->m, "vCPU %u: the engine gave up at RIP %#llx (internal error %u)", v->id,
-			     regs.rip, run->internal.suberror);
+		if (run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION && run->internal.ndata >= 3 &&
+		    run->emulation_failure.flags & KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES) {
+			unsigned int i, n = run->emulation_failure.insn_size;
+			int at = snprintf(code, sizeof(code), ", code");
+
+			for (i = 0; i < n && i < sizeof(run->emulation_failure.insn_bytes); i++)
+				at += snprintf(code + at, sizeof(code) - at, " %02x",
+					       run->emulation_failure.insn_bytes[i]);
+		}
+		machine_fail(v->m, "vCPU %u: the engine gave up at RIP %#llx (internal error %u%s)", v->id,
+			     regs.rip, run->internal.suberror, code);
 		break;
 	}
 	default:

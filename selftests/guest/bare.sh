@@ -45,6 +45,8 @@ config()
 {
 	local n nodes=
 
+	# Of the forms in "mmio" some are none that stock KVM emulates.
+	[ "$where" = kvm ] || echo "cmdline = \"all\";"
 	echo "name = \"$1\"; memory = \"64M\"; kernel = \"$CVMM_TREE/build/guest/bare/$1\";"
 	if [ "$where" != cluster ]; then
 		echo "engine = \"/dev/$where\"; vcpus = $vcpus;"

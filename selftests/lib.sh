@@ -61,6 +61,19 @@ cvmm_ko()	{ echo "$CVMM_TREE/build/kmod-$(uname -r)/cvmm.ko"; }
 cvmm_load()	{ insmod "$(cvmm_ko)" "$@"; }
 cvmm_unload()	{ rmmod cvmm; }
 
+# Unreclaimable slab, page tables, per-cpu and vmalloc memory in kB, settled.
+kernel_kb()
+{
+	sync
+	echo 3 >/proc/sys/vm/drop_caches
+	sleep 1
+	awk '/^(SUnreclaim|PageTables|Percpu|VmallocUsed):/ { n += $2 } END { print n }' /proc/meminfo
+}
+
+# Memory in use for anything but caches, kB, settled; files open.
+used_kb()	{ kernel_kb >/dev/null; awk '/^(MemFree|Cached|Buffers):/ { n -= $2 } /^MemTotal:/ { n += $2 } END { print n }' /proc/meminfo; }
+open_files()	{ cut -f1 /proc/sys/fs/file-nr; }
+
 # guest_tap FILE: the points that a guest's /init printed on its console (lines
 # after "cvmm: ", see guest/init.c) become points here; a console without the
 # closing line is a failure, with its last lines as diagnostics.

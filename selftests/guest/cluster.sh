@@ -1,15 +1,29 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# usage: selftests/guest/cluster.sh VCPUS TESTS [COMMAND-LINE WORDS]
+# usage: selftests/guest/cluster.sh [OPTIONS] VCPUS TESTS [COMMAND-LINE WORDS]
 #
 # One guest across all hosts, with VCPUS vCPUs on each: boots the unmodified
-# kernel, runs TESTS (see guest/init.c) and powers off.  Each point of the guest
+# kernel, runs TESTS (see guest/init.c) and ends.  Each point of the guest
 # becomes one here; then the counters show that the hosts did share it.  Runs on
 # every host; host 0 runs the guest.
+#
+#   -m MEMORY	of the guest (512M)
+#   -e END	how it ends: poweroff (default), reboot or panic
+#   -n TIMES	so often, one after the other
 
 . "$CVMM_TREE/selftests/lib.sh"
 
+memory=512M end=poweroff times=1
+while getopts m:e:n: opt; do
+	case $opt in
+	m)	memory=$OPTARG ;;
+	e)	end=$OPTARG ;;
+	n)	times=$OPTARG ;;
+	*)	exit 2 ;;
+	esac
+done
+shift $((OPTIND - 1))
 vcpus=$1 tests=$2 words=${3:-}
 cd "$CVMM_TREE" || exit 1
 out=$CVMM_OUT/cluster
@@ -56,18 +70,38 @@ check "the module loads" cvmm_load
 check "vmmd starts" vmmd_up
 hosts-barrier "vmmd is up" || exit 1
 
-if on_host 0; then
-	cat >"$out.cfg" <<-END
-	name = "cluster"; memory = "512M";
-	kernel = "$kernel"; initrd = "$CVMM_TREE/build/guest.img";
-	cmdline = "console=ttyS0 quiet panic=-1 $words cvmm.tests=\"$tests\"";
-	slowdown = 10;
-	nodes = ( $(nodes) );
-	END
-	sed -i 's/cvmm.tests="\(.*\)"";$/cvmm.tests=\\"\1\\"";/' "$out.cfg"
-	check "the guest runs and powers off" build/cvmm-run -v -n -l "$out.console" -s "$out.json" "$out.cfg" </dev/null
+# Ends as told: a power-off with status 0, a reset (panic=-1 makes one of a
+# panic) with 2 under --no-reboot.
+guest_runs()
+{
+	local want=2 status
+
+	[ "$end" = poweroff ] && want=0
+	build/cvmm-run -v -n -l "$out.console" -s "$out.json" "$out.cfg" </dev/null
+	status=$?
+	[ $status = $want ] || { echo "exit status $status, expected $want"; return 1; }
+}
+
+# Page-table walks read shared copies: a node that has no such counter, or for
+# which one walk asked for a page, is a failure.
+no_walk_faults()
+{
+	grep '"engine.exit_npf_walk"' "$out.json"
+	[ "$(grep -c '"engine.exit_npf_walk": 0,*$' "$out.json")" = "$CVMM_HOSTS" ]
+}
+
+guest_points()
+{
+	check "the guest runs and ends ($end)" guest_runs
 	guest_tap "$out.console"
+	if [ "$end" = panic ]; then
+		check "the panic is on the console" grep -q "Kernel panic - not syncing" "$out.console"
+	else
+		check "the guest's kernel has no complaint" \
+			sh -c '! grep -E -A 20 "WARNING: |BUG: |Oops: |Kernel panic|rcu: INFO|soft lockup|stall" "$1"' - "$out.console"
+	fi
 	check "pages came from the other host" test "$(counters 'dsm.fault_(read|write)_[23]')" -gt 0
+	check "no page-table walk asked for a page" no_walk_faults
 	check "interrupts went to the other host" test "$(counters 'machine.ipis_remote_out')" -gt 0
 	check "devices were reached from the other host" test "$(counters 'machine.io_forwarded')" -gt 0
 	note "remote faults $(counters 'dsm.fault_[a-z]*_[23]'), messages $(counters 'dsm.tx_(req|fwd|inv|data|done).*')," \
@@ -76,6 +110,21 @@ if on_host 0; then
 		"then written $(counters 'dsm.migratory_written'), given up unwritten $(counters 'dsm.migratory_clean'))," \
 		"writes $(counters 'dsm.fault_write_[23]'), upgrades $(counters 'dsm.fault_upgrade_[23]')," \
 		"zero $(counters 'dsm.fault_zero_2')"
+}
+
+if on_host 0; then
+	cat >"$out.cfg" <<-END
+	name = "cluster"; memory = "$memory";
+	kernel = "$kernel"; initrd = "$CVMM_TREE/build/guest.img";
+	cmdline = "console=ttyS0 loglevel=5 panic=-1 $words cvmm.tests=\"$tests\" cvmm.end=$end";
+	slowdown = 10;
+	nodes = ( $(nodes) );
+	END
+	sed -i 's/cvmm.tests="\(.*\)" cvmm.end/cvmm.tests=\\"\1\\" cvmm.end/' "$out.cfg"
+	for ((run = 1; run <= times; run++)); do
+		[ "$times" = 1 ] || note "run $run of $times"
+		guest_points
+	done
 fi
 
 hosts-barrier "the guest has ended" || exit 1

@@ -18,15 +18,6 @@ cycles()
 	done
 }
 
-# Unreclaimable slab, page tables and per-cpu memory, kB, settled.
-kernel_kb()
-{
-	sync
-	echo 3 >/proc/sys/vm/drop_caches
-	sleep 1
-	awk '/^(SUnreclaim|Percpu|VmallocUsed):/ { n += $2 } END { print n }' /proc/meminfo
-}
-
 # 20 cycles may cost a few slabs of the kernel's own, not one page each.
 no_leak()
 {

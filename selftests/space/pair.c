@@ -174,6 +174,55 @@ static void test_litmus(struct cluster *c)
 	ok(litmus_run(c, false, 400) == 0, "store buffering with fences: not both old");
 }
 
+/* A word that tells guest, host and place. */
+static uint64_t tag(unsigned int guest, unsigned int home, size_t page)
+{
+	return (guest + 1) << 24 | home << 16 | page;
+}
+
+static void fill(struct cluster *c, unsigned int guest)
+{
+	for (unsigned int home = 0; home < 2; home++)
+		for (size_t page = 0; page < PAGES; page++)
+			for (size_t off = 0; off < PAGE; off += 512)
+				*(word *)at(c, (home + page) & 1, home, page, off) =
+					tag(guest, home, page);
+}
+
+/* Words that are not as @guest wrote them; 0: as in new memory. */
+static unsigned int wrong_words(struct cluster *c, unsigned int guest, bool is_new)
+{
+	unsigned int wrong = 0;
+
+	for (unsigned int node = 0; node < 2; node++)
+		for (unsigned int home = 0; home < 2; home++)
+			for (size_t page = 0; page < PAGES; page++)
+				for (size_t off = 0; off < PAGE; off += 512)
+					wrong += *(word *)at(c, node, home, page, off) !=
+						 (is_new ? 0 : tag(guest, home, page));
+	return wrong;
+}
+
+/* Two guests on the same two hosts, then a third in what one left behind. */
+static void test_beside(void)
+{
+	struct cluster a, b, after;
+
+	cluster_create(&a, "beside-a", 2, PAGES, JOIN_UNIX);
+	cluster_create(&b, "beside-b", 2, PAGES, JOIN_TCP);
+	fill(&a, 0);
+	ok(!wrong_words(&b, 0, true), "another guest's pages are not seen");
+	fill(&b, 1);
+	ok(!wrong_words(&a, 0, false) && !wrong_words(&b, 1, false),
+	   "two guests on two hosts keep what each wrote");
+	cluster_destroy(&a);
+	cluster_create(&after, "beside-a", 2, PAGES, JOIN_UNIX);
+	ok(!wrong_words(&after, 0, true), "frames handed back come again as zeros");
+	ok(!wrong_words(&b, 1, false), "... and the other guest lives on");
+	cluster_destroy(&after);
+	cluster_destroy(&b);
+}
+
 void test_pair(void)
 {
 	static const struct {
@@ -199,6 +248,7 @@ void test_pair(void)
 		ok(spaces_dump() == c.nr, "all spaces are listed");
 		cluster_destroy(&c);
 	}
+	test_beside();
 	ok(spaces_dump() == 0, "no space is left");
 }
 

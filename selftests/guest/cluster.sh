@@ -98,7 +98,7 @@ guest_points()
 		check "the panic is on the console" grep -q "Kernel panic - not syncing" "$out.console"
 	else
 		check "the guest's kernel has no complaint" \
-			sh -c '! grep -E -A 20 "WARNING: |BUG: |Oops: |Kernel panic|rcu: INFO|soft lockup|stall" "$1"' - "$out.console"
+			sh -c '! grep -E -A 20 "WARNING: |BUG: |Oops: |Kernel panic|rcu: INFO|soft lockup|detected stall" "$1"' - "$out.console"
 	fi
 	check "pages came from the other host" test "$(counters 'dsm.fault_(read|write)_[23]')" -gt 0
 	check "no page-table walk asked for a page" no_walk_faults

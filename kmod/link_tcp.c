@@ -16,6 +16,7 @@
 #include <linux/sched/task.h>
 #include <linux/slab.h>
 #include <linux/tcp.h>
+#include <net/inet_connection_sock.h>
 #include <net/sock.h>
 #include <net/tcp_states.h>
 
@@ -113,6 +114,52 @@ static int tcp_rx_thread(void *arg)
 
 /* ------------------------------------------------------------ sending */
 
+/*
+ * Looks at the socket before a message goes to the work item: our receiver owns
+ * it for the time of a copy.
+ */
+#define TRYLOCK_SPINS		200
+
+/* Own a socket that nobody owns; release_sock() undoes it. */
+static bool sock_trylock(struct sock *sk)
+{
+	unsigned int spins = num_online_cpus() > 1 ? TRYLOCK_SPINS : 0;
+	bool owned;
+
+	while (READ_ONCE(sk->sk_lock.owned) && spins--)
+		cpu_relax();
+	spin_lock_bh(&sk->sk_lock.slock);
+	owned = sock_owned_by_user_nocheck(sk);
+	if (!owned)
+		sk->sk_lock.owned = 1;
+	spin_unlock_bh(&sk->sk_lock.slock);
+	if (!owned)
+		mutex_acquire(&sk->sk_lock.dep_map, 0, 1, _RET_IP_);
+	return !owned;
+}
+
+/*
+ * The caller may hold a page lock and its mmap_lock.  Who gave us the socket
+ * may still send on it, and fault on a page of the space while he owns it: never
+ * wait for the owner here.  AF_UNIX sends without owning the socket.  What a
+ * protocol above TCP locks is not known.
+ */
+static int tcp_send_nowait(struct socket *sock, struct msghdr *mh, struct kvec *iov,
+			   unsigned int n, size_t len)
+{
+	struct sock *sk = sock->sk;
+	int ret;
+
+	mh->msg_flags |= MSG_DONTWAIT;
+	if (sk->sk_family == AF_UNIX)
+		return kernel_sendmsg(sock, mh, iov, n, len);
+	if (inet_csk_has_ulp(sk) || !sock_trylock(sk))
+		return -EAGAIN;
+	ret = kernel_sendmsg_locked(sk, mh, iov, n, len);
+	release_sock(sk);
+	return ret;
+}
+
 static int tcp_xmit(struct cvmm_link *link, struct cvmm_msg *msg, unsigned int flags)
 {
 	struct link_tcp *tcp = link->priv;
@@ -120,10 +167,7 @@ static int tcp_xmit(struct cvmm_link *link, struct cvmm_msg *msg, unsigned int f
 	int ret;
 
 	while (msg->sent < total) {
-		struct msghdr mh = {
-			.msg_flags = MSG_NOSIGNAL |
-				     (flags & CVMM_XMIT_NOWAIT ? MSG_DONTWAIT : 0),
-		};
+		struct msghdr mh = { .msg_flags = MSG_NOSIGNAL };
 		struct kvec iov[2];
 		unsigned int n = 0;
 		u32 off = msg->sent;
@@ -137,7 +181,10 @@ static int tcp_xmit(struct cvmm_link *link, struct cvmm_msg *msg, unsigned int f
 			iov[n].iov_base = page_address(msg->page) + off - DSM_WIRE_SIZE;
 			iov[n++].iov_len = total - off;
 		}
-		ret = kernel_sendmsg(tcp->sock, &mh, iov, n, total - msg->sent);
+		if (flags & CVMM_XMIT_NOWAIT)
+			ret = tcp_send_nowait(tcp->sock, &mh, iov, n, total - msg->sent);
+		else
+			ret = kernel_sendmsg(tcp->sock, &mh, iov, n, total - msg->sent);
 		if (ret == -EAGAIN && !(flags & CVMM_XMIT_NOWAIT))
 			return -ETIMEDOUT;	/* sk_sndtimeo */
 		if (ret < 0)

@@ -347,6 +347,43 @@ static void test_pins(void)
 	cluster_destroy(&c);
 }
 
+/* ------------------------------------- a link's socket, used by its giver */
+
+/* Sends, on the socket of a link, a page that must come over that link. */
+static void send_missing_page(void)
+{
+	struct cvmm_home_range ranges[2];
+	struct cvmm_space_config cfg;
+	uint8_t *mem;
+	int fds[2], space;
+
+	config_init(&cfg, ranges, "misused", 0, 2, PAGES, 6);
+	space = space_create(&cfg);
+	socket_pair(fds, JOIN_TCP);
+	mem = mmap(NULL, 2 * PAGES * PAGE, PROT_READ, MAP_SHARED, space, 0);
+	if (space < 0 || mem == MAP_FAILED || space_add_link(space, 1, fds[0]))
+		_exit(100);
+	send(fds[0], mem + PAGES * PAGE, PAGE, 0);
+	_exit(101);
+}
+
+static void test_misuse(void)
+{
+	pid_t pid;
+	int status;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid < 0)
+		die("fork");
+	if (!pid)
+		send_missing_page();
+	status = child_end(pid, 1000);
+	kill(pid, SIGKILL);
+	ok(status == -1 && child_end(pid, 20000) == 128 + SIGKILL,
+	   "who waits for a page with its link's socket locked can be killed");
+}
+
 /* ------------------------------------------------------ wrong sockets */
 
 static void test_sockets(void)
@@ -383,5 +420,6 @@ void test_failure(void)
 	test_drop();
 	test_signals();
 	test_pins();
+	test_misuse();
 	ok(spaces_dump() == 0, "no space is left");
 }

@@ -158,6 +158,14 @@ check-long: deps modules-all programs guest
 check-unit: $(TESTS)
 	@CVMM_UNIT_TESTS="$(TESTS)" selftests/run --unit
 
+# The model of the coherence protocol; model-full takes many minutes.
+.PHONY: model model-full
+model:
+	@BUILD=$(O) dsm/model/run.sh
+
+model-full:
+	@BUILD=$(O) dsm/model/run.sh -l
+
 modules-all:
 	@+$(MAKE) --no-print-directory module KVER=6.1
 	@+$(MAKE) --no-print-directory module KVER=6.12
@@ -186,6 +194,7 @@ help:
 	@echo '                    (some: make check T="NAME PATTERN...")'
 	@echo 'make check-unit     the unit tests alone'
 	@echo 'make check-long     tests that take long (selftests/long.list)'
+	@echo 'make model          the coherence protocol, model-checked (model-full: longer)'
 	@echo 'make module         cvmm.ko, in $(KOUT)'
 	@echo 'make programs       vmmd, cvmm-run, cvmm, in build/'
 	@echo 'make guest          build/guest.img, the initramfs of the demo and the tests'

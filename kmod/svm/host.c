@@ -337,10 +337,12 @@ void svm_enter(struct cvmm_vcpu *vcpu)
 			     vmcb->control.exit_int_info);
 	finish_injection(vcpu);
 
+#ifdef CONFIG_X86_MCE	/* else machine checks are off */
 	if (unlikely(vmcb->control.exit_code == SVM_EXIT_EXCP_BASE + X86_TRAP_MC)) {
 		/* The exit came before the host could take it: hand it over, as from user mode. */
 		struct pt_regs regs = { .cs = 3, .flags = X86_EFLAGS_IF };
 
 		do_machine_check(&regs);
 	}
+#endif
 }

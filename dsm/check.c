@@ -76,74 +76,92 @@ const char *dsm_check_page(struct dsm *d, u64 gfn)
 	return NULL;
 }
 
-const char *dsm_check_global(struct dsm *const *hosts, unsigned int nr, u64 gfn)
+const char *dsm_view_update(struct dsm_view *v, struct dsm *d, u64 gfn)
 {
-	u32 home = dsm_home_of(hosts[0], gfn);
-	unsigned int h, nr_excl = 0, nr_owned = 0, nr_shared = 0;
-	struct dsm_page_info at_home, info;
-	u64 readers = 0, pending = 0;
-	int owner = -1, version = -1;
+	const char *what = dsm_check_page(d, gfn);
+	u64 bit = dsm_bit(dsm_self(d)), copies;
+	struct dsm_page_info info;
 
-	if (home >= nr || dsm_page_state(hosts[home], gfn, &at_home))
+	if (what)
+		return what;
+	if (dsm_page_state(d, gfn, &info))
 		return "not covered";
-
-	for (h = 0; h < nr; h++) {
-		const char *what = dsm_check_page(hosts[h], gfn);
-
-		if (what)
-			return what;
-		if (dsm_page_state(hosts[h], gfn, &info))
-			return "not covered";
-		if (info.pending)
-			pending |= dsm_bit(h);
-		switch (info.state) {
-		case DSM_EXCLUSIVE:
-			nr_excl++;
-			owner = (int)h;
-			break;
-		case DSM_OWNED:
-			nr_owned++;
-			owner = (int)h;
-			break;
-		case DSM_SHARED:
-			nr_shared++;
-			readers |= dsm_bit(h);
-			break;
-		case DSM_INVALID:
-			continue;
-		}
-		if (version >= 0 && version != info.version)
-			return "two versions at a time";
-		version = info.version;
+	v->excl &= ~bit;
+	v->owned &= ~bit;
+	v->shared &= ~bit;
+	v->pending &= ~bit;
+	if (info.pending)
+		v->pending |= bit;
+	copies = v->excl | v->owned | v->shared;
+	switch (info.state) {
+	case DSM_EXCLUSIVE:
+		v->excl |= bit;
+		break;
+	case DSM_OWNED:
+		v->owned |= bit;
+		break;
+	case DSM_SHARED:
+		v->shared |= bit;
+		break;
+	case DSM_INVALID:
+		return NULL;
 	}
+	if (copies && v->version != info.version)
+		return "two versions at a time";
+	v->version = info.version;
+	return NULL;
+}
 
-	if (nr_excl > 1)
+const char *dsm_view_check(const struct dsm_view *v, struct dsm *home, u64 gfn)
+{
+	u64 owner = v->excl | v->owned, readers = v->shared, at;
+	struct dsm_page_info dir;
+
+	if (dsm_page_state(home, gfn, &dir) || !dir.is_home)
+		return "not covered";
+	if (v->excl & (v->excl - 1))
 		return "two hosts are Exclusive";
-	if (nr_excl && (nr_owned || nr_shared))
+	if (v->excl && (v->owned || v->shared))
 		return "a copy exists beside an Exclusive one";
-	if (nr_owned > 1)
+	if (v->owned & (v->owned - 1))
 		return "two hosts are Owned";
 
 	/* An idle home knows exactly who has what, or will have when its answer has come. */
-	if (at_home.txn)
+	if (dir.txn)
 		return NULL;
-	if (at_home.owner == DSM_NO_HOST)
-		return owner >= 0 || readers ? "home does not know of a copy" : NULL;
-	if ((pending & dsm_bit(at_home.owner)) && !at_home.sharers && !nr_excl) {
+	if (dir.owner == DSM_NO_HOST)
+		return owner || readers ? "home does not know of a copy" : NULL;
+	at = dsm_bit(dir.owner);
+	if ((v->pending & at) && !dir.sharers && !v->excl) {
 		/* On its way.  At most the new owner has a copy, if it upgrades one. */
-		if ((owner >= 0 && owner != at_home.owner) ||
-		    (readers & ~dsm_bit(at_home.owner)))
+		if ((owner | readers) & ~at)
 			return "a copy exists beside a page that moves";
 		return NULL;
 	}
-	if (owner != at_home.owner)
+	if (owner != at)
 		return "home has the wrong owner";
-	readers |= at_home.sharers & pending;
-	if (readers != at_home.sharers)
+	if ((readers | (dir.sharers & v->pending)) != dir.sharers)
 		return "home has the wrong sharers";
-	if (!readers != (nr_excl == 1))
+	if (!dir.sharers != !!v->excl)
 		return "the owner is Exclusive exactly when nobody shares";
-	if (version != (u8)at_home.home_version)
+	if (v->version != (u8)dir.home_version)
 		return "home has the wrong version";
 	return NULL;
+}
+
+const char *dsm_check_global(struct dsm *const *hosts, unsigned int nr, u64 gfn)
+{
+	u32 home = dsm_home_of(hosts[0], gfn);
+	struct dsm_view view = { 0 };
+	const char *what;
+	unsigned int h;
+
+	if (home >= nr)
+		return "not covered";
+	for (h = 0; h < nr; h++) {
+		what = dsm_view_update(&view, hosts[h], gfn);
+		if (what)
+			return what;
+	}
+	return dsm_view_check(&view, hosts[home], gfn);
 }

@@ -591,6 +591,23 @@ int dsm_page_state(struct dsm *d, u64 gfn, struct dsm_page_info *info);
 const char *dsm_check_page(struct dsm *d, u64 gfn);
 
 /**
+ * struct dsm_view - all hosts' states of one page, as sets of hosts
+ *
+ * For simulators: zeroed at first, then dsm_view_update() after each call into an
+ * instance.  @version is that of all copies.
+ */
+struct dsm_view {
+	u64 excl, owned, shared;
+	u64 pending;		/* has a request running */
+	u8 version;
+};
+
+/* @d may have changed its state of the page.  Returns NULL or a sentence. */
+const char *dsm_view_update(struct dsm_view *v, struct dsm *d, u64 gfn);
+/* Are the states consistent?  Holds whenever all hosts' changes have been noted. */
+const char *dsm_view_check(const struct dsm_view *v, struct dsm *home, u64 gfn);
+
+/**
  * dsm_check_global() - are all hosts' states of one page consistent?
  * @hosts:	the instances, by host id; all of one space
  * @nr:		how many

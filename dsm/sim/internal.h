@@ -9,6 +9,7 @@ struct sim;
 
 struct sim_frame {
 	u32 refs;
+	u32 maps;		/* page tables that have it */
 	bool freed;
 	u64 words[SIM_WORDS];
 	struct sim_frame *next;
@@ -85,6 +86,10 @@ struct sim {
 
 	struct sim_host *hosts;
 	struct dsm **dsms;
+	struct sim_view {	/* by gfn: what all hosts have, and have mapped */
+		struct dsm_view states;
+		u64 writers, readers;
+	} *views;
 	struct sim_vcpu *vcpus;
 	u32 nr_vcpus;
 	u64 *link_busy;		/* latest delivery, by from, to and gfn (or 0) */
@@ -111,6 +116,8 @@ bool sim_event_pop(struct sim *s, struct sim_event *ev);
 void sim_deliver(struct sim *s, struct sim_event *ev);
 void sim_space_error(struct sim *s, u32 host, int err, const char *where);
 u64 sim_clock(struct sim *s);
+/* Change a mapping; NULL: remove it. */
+void sim_map_set(struct sim_map *m, struct sim_frame *frame, bool writable);
 bool sim_setup(struct sim *s);
 void sim_finish(struct sim *s);
 

@@ -137,22 +137,27 @@ static struct sim_frame *frame_alloc(struct sim *s)
 	return f;
 }
 
+void sim_map_set(struct sim_map *m, struct sim_frame *frame, bool writable)
+{
+	if (m->frame)
+		m->frame->maps--;
+	if (frame)
+		frame->maps++;
+	m->frame = frame;
+	m->writable = frame && writable;
+}
+
 /* Freed frames stay around, poisoned, for a while: late users are seen. */
 static void frame_put(struct sim *s, struct sim_frame *f)
 {
-	u32 h;
-	u64 g;
-
 	if (f->freed || !f->refs) {
 		sim_violation(s, "a frame is put once too often");
 		return;
 	}
 	if (--f->refs)
 		return;
-	for (h = 0; h < s->p.hosts; h++)
-		for (g = 0; g < s->p.gfns; g++)
-			if (s->hosts[h].maps[g].frame == f)
-				sim_violation(s, "host %u: gfn %llu freed while mapped", h, g);
+	if (f->maps)
+		sim_violation(s, "a frame is freed while it is mapped");
 	f->freed = true;
 	memset(f->words, 0xdb, sizeof(f->words));
 	s->live_frames--;
@@ -173,7 +178,7 @@ static void op_send(void *ctx, u32 to, const struct dsm_msg *msg, void *frame, u
 	struct sim_host *host = ctx;
 	struct sim *s = host->sim;
 	u64 link = (u64)host->id * s->p.hosts + to;
-	u64 *busy = &s->link_busy[link * s->p.gfns + (s->p.per_gfn_order ? msg->gfn : 0)];
+	u64 *busy = &s->link_busy[s->p.per_gfn_order ? link * s->p.gfns + msg->gfn : link];
 	u64 when = s->now + s->p.delay_min_ns +
 		   sim_rand(s, s->p.delay_max_ns - s->p.delay_min_ns + 1);
 	struct sim_frame *f = frame;
@@ -212,9 +217,7 @@ static int op_protect(void *ctx, u64 gfn, void *frame, enum dsm_prot prot)
 
 	if (m->frame && m->frame != frame)
 		sim_violation(s, "host %u: protect() of gfn %llu with another frame", host->id, gfn);
-	m->writable = false;
-	if (prot == DSM_PROT_NONE)
-		m->frame = NULL;
+	sim_map_set(m, prot == DSM_PROT_NONE ? NULL : m->frame, false);
 	return m->pinned_until > s->now ? -EAGAIN : 0;
 }
 
@@ -371,6 +374,7 @@ bool sim_setup(struct sim *s)
 	s->quarantine_tail = &s->quarantine;
 	s->hosts = must(calloc(s->p.hosts, sizeof(*s->hosts)));
 	s->dsms = must(calloc(s->p.hosts, sizeof(*s->dsms)));
+	s->views = must(calloc(s->p.gfns, sizeof(*s->views)));
 	s->truth = must(calloc((size_t)s->p.gfns * SIM_WORDS, sizeof(*s->truth)));
 	s->link_busy = must(calloc((size_t)s->p.hosts * s->p.hosts * s->p.gfns,
 				   sizeof(*s->link_busy)));
@@ -427,7 +431,8 @@ void sim_finish(struct sim *s)
 	for (h = 0; h < s->p.hosts && s->dsms[h]; h++) {
 		struct sim_host *host = &s->hosts[h];
 
-		memset(host->maps, 0, s->p.gfns * sizeof(*host->maps));
+		for (i = 0; i < s->p.gfns; i++)
+			sim_map_set(&host->maps[i], NULL, false);
 		dsm_teardown(&host->dsm);
 	}
 	if (s->live_frames)
@@ -454,6 +459,7 @@ void sim_finish(struct sim *s)
 	}
 	free(s->hosts);
 	free(s->dsms);
+	free(s->views);
 	free(s->truth);
 	free(s->link_busy);
 	free(s->vcpus);

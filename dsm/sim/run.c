@@ -52,32 +52,32 @@ void sim_print_repro(FILE *f, const struct sim_params *p)
 		p->drop_at_ns, p->migrate_pct, p->no_migratory);
 }
 
-static void check_page(struct sim *s, u64 gfn)
+/* Only @host has done something, with @gfn. */
+static void check_page(struct sim *s, u32 host, u64 gfn)
 {
-	const char *what = dsm_check_global(s->dsms, s->p.hosts, gfn);
-	u32 h, readers = 0, writers = 0;
+	struct sim_view *v = &s->views[gfn];
+	const struct sim_map *m = &s->hosts[host].maps[gfn];
+	u64 bit = 1ULL << host;
+	struct dsm_page_info info;
+	const char *what = dsm_view_update(&v->states, s->dsms[host], gfn);
 
+	if (!what)
+		what = dsm_view_check(&v->states, s->dsms[dsm_home_of(s->dsms[0], gfn)], gfn);
 	if (what)
 		sim_violation(s, "gfn %llu: %s", gfn, what);
+
+	v->writers &= ~bit;
+	v->readers &= ~bit;
+	if (m->frame && m->writable)
+		v->writers |= bit;
+	else if (m->frame)
+		v->readers |= bit;
+	if ((v->writers & (v->writers - 1)) || (v->writers && v->readers))
+		sim_violation(s, "gfn %llu: mapped by writers %llx and readers %llx", gfn,
+			      v->writers, v->readers);
 	/* What is mapped writable counts as written: its owner would call it clean else. */
-	for (h = 0; h < s->p.hosts; h++) {
-		struct dsm_page_info info;
-
-		if (s->hosts[h].maps[gfn].writable &&
-		    (dsm_page_state(s->dsms[h], gfn, &info) || !info.written))
-			sim_violation(s, "host %u: gfn %llu is mapped writable, but not written", h, gfn);
-	}
-	for (h = 0; h < s->p.hosts; h++) {
-		const struct sim_map *m = &s->hosts[h].maps[gfn];
-
-		if (m->frame && m->writable)
-			writers++;
-		else if (m->frame)
-			readers++;
-	}
-	if (writers > 1 || (writers && readers))
-		sim_violation(s, "gfn %llu: mapped by %u writers and %u readers", gfn, writers,
-			      readers);
+	if (m->writable && (dsm_page_state(s->dsms[host], gfn, &info) || !info.written))
+		sim_violation(s, "host %u: gfn %llu is mapped writable, but not written", host, gfn);
 }
 
 static void check_after(struct sim *s, const struct sim_event *ev)
@@ -91,14 +91,14 @@ static void check_after(struct sim *s, const struct sim_event *ev)
 	switch (ev->kind) {
 	case EV_MSG:
 		dsm_wire_decode(ev->wire, sizeof(ev->wire), &msg);
-		check_page(s, msg.gfn);
+		check_page(s, ev->host, msg.gfn);
 		break;
 	case EV_TIMER:
-		check_page(s, ev->gfn);
+		check_page(s, ev->host, ev->gfn);
 		break;
 	case EV_VCPU:
 		for (i = 0; i < s->vcpus[ev->vcpu].nr; i++)
-			check_page(s, s->vcpus[ev->vcpu].need[i].gfn);
+			check_page(s, ev->host, s->vcpus[ev->vcpu].need[i].gfn);
 		break;
 	case EV_DROP:
 		break;
@@ -109,6 +109,7 @@ static void check_after(struct sim *s, const struct sim_event *ev)
 static void check_end(struct sim *s)
 {
 	struct dsm_page_info info;
+	const char *what;
 	u32 i, w;
 	u64 gfn;
 
@@ -119,7 +120,9 @@ static void check_end(struct sim *s)
 	for (gfn = 0; gfn < s->p.gfns; gfn++) {
 		u32 home = dsm_home_of(s->dsms[0], gfn);
 
-		check_page(s, gfn);
+		what = dsm_check_global(s->dsms, s->p.hosts, gfn);
+		if (what)
+			sim_violation(s, "gfn %llu: %s", gfn, what);
 		if (dsm_page_state(s->dsms[home], gfn, &info))
 			return;
 		if (info.txn)

@@ -59,12 +59,12 @@ void sim_vcpu_init(struct sim *s)
 
 void sim_vcpu_wake(struct sim *s, u32 host, u64 gfn)
 {
-	u32 i;
+	u32 per_host = s->p.vcpus + s->p.copiers, i;
 
-	for (i = 0; i < s->nr_vcpus; i++) {
+	for (i = host * per_host; i < (host + 1) * per_host; i++) {
 		struct sim_vcpu *v = &s->vcpus[i];
 
-		if (v->host != host || v->state != VCPU_WAIT || v->gfn != gfn)
+		if (v->state != VCPU_WAIT || v->gfn != gfn)
 			continue;
 		v->state = VCPU_FAULT;
 		sim_vcpu_schedule(s, v, wake_delay(s));
@@ -212,8 +212,7 @@ static bool fault(struct sim *s, struct sim_vcpu *v)
 
 	if (m->frame && m->frame != grant.frame)
 		sim_violation(s, "host %u: gfn %llu is mapped to another frame", v->host, v->gfn);
-	m->frame = grant.frame;
-	m->writable = grant.writable;
+	sim_map_set(m, grant.frame, grant.writable);
 	for (i = 0; i < v->nr_holds && v->holds[i] != v->gfn; i++)
 		;
 	if (i == v->nr_holds && i < SIM_MAX_HOLDS)

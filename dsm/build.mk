@@ -41,6 +41,7 @@ SOAK ?= 600
 soak: $(O)/dsm-sim $(O)/dsm-sim-san $(DSM_FUZZERS:%=$(O)/dsm-libfuzz-%)
 	$(O)/dsm-sim --seconds $(SOAK) --seed $$(date +%s)
 	$(O)/dsm-sim --seconds $(SOAK) --seed $$(date +%s) --inject
+	$(O)/dsm-sim --seconds $(SOAK) --seed $$(date +%s) --hosts 64 --vcpus 1 --copiers 0 --ops 15625
 	$(O)/dsm-sim-san --seconds $(SOAK) --seed $$(date +%s) --inject
 	for f in $(DSM_FUZZERS); do \
 		mkdir -p $(O)/corpus-$$f; \

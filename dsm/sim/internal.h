@@ -59,6 +59,7 @@ struct sim_host {
 	struct dsm_range *ranges;
 	struct sim_map *maps;		/* by gfn */
 	u64 *timer;			/* by gfn: time set, 0 none */
+	u64 stalled_until;
 };
 
 struct sim_event {
@@ -69,6 +70,7 @@ struct sim_event {
 	u32 from;		/* EV_MSG */
 	u32 vcpu;		/* EV_VCPU */
 	u64 gfn;		/* EV_TIMER */
+	u64 due;		/* EV_TIMER: as set; a stall may put @when off */
 	u8 wire[DSM_WIRE_SIZE];
 	struct sim_frame *frame;
 	u64 snapshot[SIM_WORDS];
@@ -112,6 +114,8 @@ bool sim_chance(struct sim *s, u32 permille);
 void sim_violation(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 struct sim_event *sim_event_new(struct sim *s, u64 when);
 void sim_event_push(struct sim *s);
+/* Put @ev, popped, off until @when; what is put off stays in order. */
+void sim_event_defer(struct sim *s, const struct sim_event *ev, u64 when);
 bool sim_event_pop(struct sim *s, struct sim_event *ev);
 void sim_deliver(struct sim *s, struct sim_event *ev);
 void sim_space_error(struct sim *s, u32 host, int err, const char *where);

@@ -37,14 +37,15 @@ static void usage(FILE *f)
 "  --hosts --gfns --vcpus --copiers --pages --ops --write-pct --same-set\n"
 "  --delay-min --delay-max --per-gfn-order --pin --quit --hold-max --hold-min\n"
 "  --fail-permille --fail-nth --drop-at    (times in ns, chances in permille)\n"
-"  --migrate-pct --no-migratory\n");
+"  --migrate-pct --no-migratory --far --tail --stall --stall-max\n"
+"  --fair N           no wait may be longer than N fair shares (one page only)\n");
 }
 
 enum {
 	O_SEED = 256, O_RUNS, O_SECONDS, O_TRACE, O_STATS, O_INJECT, O_SWEEP, O_BUG, O_PROVE, O_COVER, O_HELP,
 	O_HOSTS, O_GFNS, O_VCPUS, O_COPIERS, O_PAGES, O_OPS, O_WRITE, O_SAME, O_DMIN, O_DMAX,
 	O_ORDER, O_PIN, O_QUIT, O_HMAX, O_HMIN, O_FAILP, O_FAILN, O_DROP, O_MIGRATE,
-	O_NO_MIG, O_NR
+	O_NO_MIG, O_FAR, O_TAIL, O_STALL, O_STALL_MAX, O_FAIR, O_NR
 };
 
 static const struct option options[] = {
@@ -62,6 +63,9 @@ static const struct option options[] = {
 	{ "quit", 1, NULL, O_QUIT }, { "hold-max", 1, NULL, O_HMAX },
 	{ "hold-min", 1, NULL, O_HMIN }, { "fail-permille", 1, NULL, O_FAILP },
 	{ "fail-nth", 1, NULL, O_FAILN }, { "drop-at", 1, NULL, O_DROP },
+	{ "far", 1, NULL, O_FAR }, { "tail", 1, NULL, O_TAIL },
+	{ "stall", 1, NULL, O_STALL }, { "stall-max", 1, NULL, O_STALL_MAX },
+	{ "fair", 1, NULL, O_FAIR },
 	{ "migrate-pct", 1, NULL, O_MIGRATE }, { "no-migratory", 1, NULL, O_NO_MIG },
 	{ NULL, 0, NULL, 0 }
 };
@@ -97,6 +101,11 @@ static void override(struct sim_params *p)
 	SET(O_DROP, drop_at_ns);
 	SET(O_MIGRATE, migrate_pct);
 	SET(O_NO_MIG, no_migratory);
+	SET(O_FAR, far_pct);
+	SET(O_TAIL, tail_permille);
+	SET(O_STALL, stall_permille);
+	SET(O_STALL_MAX, stall_max_ns);
+	SET(O_FAIR, fair);
 #undef SET
 	p->trace = trace;
 }
@@ -125,9 +134,10 @@ static void print_stats(const struct sim_params *p, const struct sim_result *r)
 {
 	unsigned int i;
 
-	printf("seed %llu: hosts %u gfns %u vcpus %u pages %u: %llu ops, %llu messages, %llu us; wait max %llu us (bound %llu), mean %llu us, tries max %llu%s\n",
+	printf("seed %llu: hosts %u gfns %u vcpus %u pages %u: %llu ops, %llu messages, %llu us; wait max %llu us (bound %llu, fair share %llu), mean %llu us, tries max %llu%s\n",
 	       p->seed, p->hosts, p->gfns, p->vcpus, p->pages, r->ops_done, r->messages,
 	       r->end_ns / 1000, r->max_wait_ns / 1000, r->wait_bound_ns / 1000,
+	       r->fair_ns / 1000,
 	       r->ops_done ? r->sum_wait_ns / r->ops_done / 1000 : 0, r->max_chain,
 	       r->ended_early ? ", ended early" : "");
 	for (i = 0; i < DSM_EV_NR; i++)
@@ -258,7 +268,7 @@ static bool covered(void)
 
 int main(int argc, char **argv)
 {
-	u64 seed = 1, runs = 1, seconds = 0, i, max_wait = 0, ops = 0, messages = 0, early = 0;
+	u64 seed = 1, runs = 1, seconds = 0, i, max_wait = 0, ops = 0, messages = 0, early = 0, steps = 0;
 	bool sweep = false, prove = false, cover = false;
 	struct sim_params p;
 	struct sim_result res;
@@ -345,11 +355,12 @@ int main(int argc, char **argv)
 			return 1;
 		ops += res.ops_done;
 		messages += res.messages;
+		steps += res.steps;
 		early += res.ended_early;
 		if (res.max_wait_ns > max_wait)
 			max_wait = res.max_wait_ns;
 	}
-	printf("%llu runs clean (seeds %llu..%llu): %llu instructions, %llu messages, longest wait %llu us, %llu ended early by injected faults\n",
-	       i, seed, seed + i - 1, ops, messages, max_wait / 1000, early);
+	printf("%llu runs clean (seeds %llu..%llu): %llu instructions, %llu messages, %llu steps, longest wait %llu us, %llu ended early by injected faults\n",
+	       i, seed, seed + i - 1, ops, messages, steps, max_wait / 1000, early);
 	return cover && !covered() ? 1 : 0;
 }

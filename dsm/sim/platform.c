@@ -94,6 +94,16 @@ void sim_event_push(struct sim *s)
 	}
 }
 
+void sim_event_defer(struct sim *s, const struct sim_event *ev, u64 when)
+{
+	struct sim_event *again = sim_event_new(s, when);
+
+	/* The number stays: it is the order within a link, and what names a wake-up. */
+	*again = *ev;
+	again->when = when;
+	sim_event_push(s);
+}
+
 bool sim_event_pop(struct sim *s, struct sim_event *ev)
 {
 	size_t i = 0;
@@ -173,14 +183,26 @@ static void frame_put(struct sim *s, struct sim_frame *f)
 
 /* ------------------------------------------------------------------- ops */
 
+/* Time on the way: by pair of hosts, with a long tail. */
+static u64 delay(struct sim *s, u32 from, u32 to)
+{
+	u64 t = s->p.delay_min_ns + sim_rand(s, s->p.delay_max_ns - s->p.delay_min_ns + 1);
+	u64 pair = (from < to ? from * 64 + to : to * 64 + from) ^ s->p.seed << 12;
+
+	if (s->p.far_pct && rng_next(&pair) % 100 < s->p.far_pct)
+		t *= 10;
+	if (sim_chance(s, s->p.tail_permille))
+		t *= 1 + sim_rand(s, 20);
+	return t;
+}
+
 static void op_send(void *ctx, u32 to, const struct dsm_msg *msg, void *frame, u32 flags)
 {
 	struct sim_host *host = ctx;
 	struct sim *s = host->sim;
 	u64 link = (u64)host->id * s->p.hosts + to;
 	u64 *busy = &s->link_busy[s->p.per_gfn_order ? link * s->p.gfns + msg->gfn : link];
-	u64 when = s->now + s->p.delay_min_ns +
-		   sim_rand(s, s->p.delay_max_ns - s->p.delay_min_ns + 1);
+	u64 when = s->now + delay(s, host->id, to);
 	struct sim_frame *f = frame;
 	struct sim_event *ev;
 
@@ -279,6 +301,7 @@ static void op_set_timer(void *ctx, u64 gfn, struct dsm_rec *rec, u64 when_ns)
 	host->timer[gfn] = when;
 	ev = sim_event_new(s, when);
 	ev->kind = EV_TIMER;
+	ev->due = when;
 	ev->host = host->id;
 	ev->gfn = gfn;
 	sim_event_push(s);

@@ -37,6 +37,10 @@ void sim_params_random(struct sim_params *p, u64 seed)
 	p->hold_min_ns = 100000 + sim_rand(&s, 100000);
 	p->migrate_pct = sim_chance(&s, 600) ? (u32)sim_rand(&s, 101) : 0;
 	p->no_migratory = sim_chance(&s, 150);
+	p->far_pct = sim_chance(&s, 200) ? (u32)sim_rand(&s, 60) : 0;
+	p->tail_permille = sim_chance(&s, 200) ? (u32)sim_rand(&s, 100) : 0;
+	p->stall_permille = sim_chance(&s, 200) ? 1 + (u32)sim_rand(&s, 3) : 0;
+	p->stall_max_ns = p->stall_permille ? sim_rand(&s, 30000000) : 0;
 }
 
 void sim_print_repro(FILE *f, const struct sim_params *p)
@@ -45,11 +49,12 @@ void sim_print_repro(FILE *f, const struct sim_params *p)
 		"--ops %u --write-pct %u --same-set %u --delay-min %llu --delay-max %llu "
 		"--per-gfn-order %u --pin %u --quit %u --hold-max %llu --hold-min %llu "
 		"--fail-permille %u --fail-nth %llu --drop-at %llu --migrate-pct %u "
-		"--no-migratory %u\n",
+		"--no-migratory %u --far %u --tail %u --stall %u --stall-max %llu --fair %u\n",
 		p->seed, p->hosts, p->gfns, p->vcpus, p->copiers, p->pages, p->ops, p->write_pct,
 		p->same_set, p->delay_min_ns, p->delay_max_ns, p->per_gfn_order, p->pin_permille,
 		p->quit_permille, p->hold_max_ns, p->hold_min_ns, p->fail_permille, p->fail_nth,
-		p->drop_at_ns, p->migrate_pct, p->no_migratory);
+		p->drop_at_ns, p->migrate_pct, p->no_migratory,
+		p->far_pct, p->tail_permille, p->stall_permille, p->stall_max_ns, p->fair);
 }
 
 /* Only @host has done something, with @gfn. */
@@ -151,7 +156,7 @@ static void step(struct sim *s, struct sim_event *ev)
 		sim_deliver(s, ev);
 		break;
 	case EV_TIMER:
-		if (s->hosts[ev->host].timer[ev->gfn] != ev->when && sim_chance(s, 500))
+		if (s->hosts[ev->host].timer[ev->gfn] != ev->due && sim_chance(s, 500))
 			break;		/* replaced; half of them fire all the same */
 		err = dsm_timer(&s->hosts[ev->host].dsm, ev->gfn, s->now);
 		if (err)
@@ -205,13 +210,26 @@ bool sim_run(const struct sim_params *p, struct sim_result *res)
 			sim_event_push(&s);
 		}
 		while (!s.violated && !s.failed && sim_event_pop(&s, &ev)) {
+			struct sim_host *host = &s.hosts[ev.host];
+
 			s.now = ev.when;
+			if (host->stalled_until > s.now) {
+				sim_event_defer(&s, &ev, host->stalled_until);
+				continue;
+			}
+			if (sim_chance(&s, p->stall_permille))
+				host->stalled_until = s.now + sim_rand(&s, p->stall_max_ns);
 			step(&s, &ev);
 			check_after(&s, &ev);
 			res->steps++;
 			if (s.now > limit_ns)
 				sim_violation(&s, "no progress: the run does not end");
 		}
+		if (res->events[DSM_EV_HOME_TXN])
+			res->fair_ns = (s.now - 1000000000) / res->events[DSM_EV_HOME_TXN] * p->hosts;
+		if (p->fair && !s.failed && res->max_wait_ns > p->fair * res->fair_ns)
+			sim_violation(&s, "not fair: a wait of %llu us, the fair share is %llu us",
+				      res->max_wait_ns / 1000, res->fair_ns / 1000);
 		if (s.failed && !s.violated)
 			drain_failed(&s);
 		else if (!s.violated)

@@ -33,6 +33,10 @@ struct sim_params {
 	u32 same_set;		/* all instructions want the same pages: worst contention */
 	u64 delay_min_ns;	/* of a message */
 	u64 delay_max_ns;
+	u32 far_pct;		/* pairs of hosts that are ten times as far apart */
+	u32 tail_permille;	/* messages that take up to twenty times as long */
+	u32 stall_permille;	/* steps after which the host does nothing for a while */
+	u64 stall_max_ns;	/* ... at most so long */
 	u32 per_gfn_order;	/* links keep order per page only */
 	u32 pin_permille;	/* accesses that pin the page for up to 3 ms */
 	u32 quit_permille;	/* waits that are given up */
@@ -41,6 +45,7 @@ struct sim_params {
 	u32 fail_permille;	/* allocations that fail */
 	u64 fail_nth;		/* the Nth allocation of all fails; 0: none */
 	u64 drop_at_ns;		/* a link drops at this time; 0: never */
+	u32 fair;		/* no wait may be longer than so many fair shares; 0: any */
 	u32 trace;
 };
 
@@ -56,6 +61,7 @@ struct sim_result {
 	u64 allocs;
 	u64 max_chain;		/* most tries one instruction needed for its pages */
 	u64 wait_bound_ns;	/* what max_wait_ns was held against */
+	u64 fair_ns;		/* one transaction of each host: wait of a queue that is fair */
 	u64 messages;
 	u64 events[DSM_EV_NR];
 };

@@ -17,7 +17,9 @@ u64 sim_wait_bound(const struct sim *s)
 {
 	const struct sim_params *p = &s->p;
 	u64 hold = p->hold_max_ns ? p->hold_max_ns : 20000000ULL;
-	u64 page = hold + 8 * p->delay_max_ns + 2 * SLOW_WAKE_NS + (p->pin_permille ? 10000000ULL : 0);
+	u64 delay = p->delay_max_ns * (p->far_pct ? 10 : 1) * (p->tail_permille ? 20 : 1);
+	u64 page = hold + 8 * delay + 2 * SLOW_WAKE_NS + (p->pin_permille ? 10000000ULL : 0) +
+		   (p->stall_permille ? 8 * p->stall_max_ns : 0);
 
 	/* Everybody else's instruction first, each page of it after a full hold; twice. */
 	return 2 * (u64)p->hosts * (p->vcpus + p->copiers) * (p->pages + 1) * page;

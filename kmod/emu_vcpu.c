@@ -35,20 +35,16 @@ static int emu_translate(struct emu *e, u64 linear, unsigned int access, u64 *gp
 static int emu_read(struct emu *e, u64 gpa, void *buf, unsigned int len)
 {
 	struct cvmm_vcpu *vcpu = e->arg;
-	int r = -ENOENT;
+	int r = cvmm_guest_read(vcpu->vm, gpa, buf, len);
 
-	if (cvmm_find_slot(vcpu->vm, gpa >> PAGE_SHIFT))
-		r = cvmm_space_read(vcpu->vm->space, gpa, buf, len);
 	return r == -ENOENT ? EMU_OP_MMIO : r;
 }
 
 static int emu_write(struct emu *e, u64 gpa, const void *buf, unsigned int len)
 {
 	struct cvmm_vcpu *vcpu = e->arg;
-	int r = -ENOENT;
+	int r = cvmm_guest_write(vcpu->vm, gpa, buf, len);
 
-	if (cvmm_find_slot(vcpu->vm, gpa >> PAGE_SHIFT))
-		r = cvmm_space_write(vcpu->vm->space, gpa, buf, len);
 	return r == -ENOENT ? EMU_OP_MMIO : r;
 }
 
@@ -60,15 +56,17 @@ static int emu_write(struct emu *e, u64 gpa, const void *buf, unsigned int len)
 static int emu_cmpxchg(struct emu *e, u64 gpa, unsigned int len, void *old, const void *new)
 {
 	struct cvmm_vcpu *vcpu = e->arg;
+	const struct cvmm_memslot *slot;
 	unsigned int shift = gpa & 7;
 	u64 word, found, want;
 	int r;
 
-	if (!cvmm_find_slot(vcpu->vm, gpa >> PAGE_SHIFT))
+	slot = cvmm_find_slot(vcpu->vm, gpa >> PAGE_SHIFT);
+	if (!slot || slot->flags & KVM_MEM_READONLY)
 		return EMU_OP_MMIO;
 	if (shift + len > 8)
 		return -EAGAIN;
-	r = cvmm_space_read(vcpu->vm->space, gpa - shift, &found, 8);
+	r = cvmm_guest_read(vcpu->vm, gpa - shift, &found, 8);
 	while (!r) {
 		word = found;
 		want = found;
@@ -78,7 +76,7 @@ static int emu_cmpxchg(struct emu *e, u64 gpa, unsigned int len, void *old, cons
 			memcpy(old, (u8 *)&found + shift, len);
 			return EMU_OP_DIFFERS;
 		}
-		r = cvmm_space_cmpxchg(vcpu->vm->space, gpa - shift, 8, &found, want);
+		r = cvmm_guest_cmpxchg(vcpu->vm, gpa - shift, 8, &found, want);
 		if (!r)
 			return 0;
 		if (r != 1)

@@ -9,6 +9,7 @@
  *   vm->lock           memslots, list of vCPUs, MSR filter   VM ioctls that change them
  *   vm->srcu (read)    memslots and MSR filter in use        KVM_RUN, while handling an exit
  *   page lock (space)  leaf entries of the nested tables     install and protect(), see mmu.c
+ *   user_mem lock      the same, of user memory              install (shared), invalidation
  *   engine_lock        who uses the hardware                 first VM in, last VM out
  *
  * vcpu->mutex is never taken with vm->lock held.  Nothing here is taken inside
@@ -54,12 +55,18 @@ enum cvmm_seg {	/* order of the instruction encoding, then the system segments *
 struct cvmm_vm;
 struct cvmm_vcpu;
 struct kvm_vcpu;
+struct mm_struct;
+
+struct cvmm_user_mem;
 
 struct cvmm_memslot {
 	u32 id;
+	u32 flags;			/* KVM_MEM_*; only with user memory */
 	u64 base_gfn;
 	u64 nr_gfns;
 	u64 userspace_addr;
+	struct cvmm_user_mem *user;	/* NULL: in the VM's space */
+	unsigned long *dirty;		/* a bit for each frame written, while it is logged */
 };
 
 /* Immutable once published; replaced as a whole. */
@@ -100,9 +107,11 @@ struct cvmm_vm {
 	struct cvmm_msr_filter __rcu *msr_filter;
 	u32 user_msr_mask;		/* KVM_MSR_EXIT_REASON_* to report */
 
+	struct mm_struct *mm;		/* its creator's: nobody else may use the VM */
+
 	/*
-	 * Set by the first memory slot, constant after that: read by vCPUs
-	 * only through a slot they found.
+	 * Set by the first memory slot in a space, constant after that: read by
+	 * vCPUs only through a slot they found.
 	 */
 	struct cvmm_space *space;
 	struct cvmm_space_client client;
@@ -250,6 +259,18 @@ void cvmm_fill_walk_cpu(struct cvmm_vcpu *vcpu, struct walk_cpu *cpu);
 /* memslot.c */
 int cvmm_set_memory(struct cvmm_vm *vm, const struct kvm_userspace_memory_region *r);
 const struct cvmm_memslot *cvmm_find_slot(struct cvmm_vm *vm, u64 gfn);
+int cvmm_get_dirty_log(struct cvmm_vm *vm, const struct kvm_dirty_log *log);
+void cvmm_free_memory(struct cvmm_vm *vm);
+void cvmm_zap_and_flush(struct cvmm_vm *vm, u64 gfn, u64 nr, bool may_sleep);
+
+/* user_mem.c */
+struct cvmm_user_mem *cvmm_user_mem_create(struct cvmm_vm *vm, u64 base_gfn, u64 nr_gfns,
+					   unsigned long start);
+void cvmm_user_mem_destroy(struct cvmm_user_mem *mem);
+int cvmm_user_fault(struct cvmm_vm *vm, const struct cvmm_memslot *slot, u64 gfn, bool write);
+int cvmm_guest_read(struct cvmm_vm *vm, u64 gpa, void *buf, unsigned int len);
+int cvmm_guest_write(struct cvmm_vm *vm, u64 gpa, const void *buf, unsigned int len);
+int cvmm_guest_cmpxchg(struct cvmm_vm *vm, u64 gpa, unsigned int size, u64 *old, u64 new);
 
 /* cpuid.c */
 int cvmm_get_supported_cpuid(struct kvm_cpuid2 __user *arg);

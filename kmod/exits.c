@@ -279,14 +279,21 @@ static int map_page(void *arg, u64 gfn, struct page *page, bool writable)
 int cvmm_exit_nested_fault(struct cvmm_vcpu *vcpu, u64 gpa, bool write, bool delivering)
 {
 	struct cvmm_vm *vm = vcpu->vm;
+	const struct cvmm_memslot *slot;
 	u64 gfn = gpa >> PAGE_SHIFT;
 	int r;
 
-	if (!cvmm_find_slot(vm, gfn)) {
+	slot = cvmm_find_slot(vm, gfn);
+	if (!slot || (write && slot->flags & KVM_MEM_READONLY)) {
 		cvmm_count(&vm->stats, CVMM_EE_MMIO);
 		return cvmm_emulate_at_rip(vcpu, delivering);
 	}
 	cvmm_count(&vm->stats, CVMM_EE_NPF);
+	if (slot->user) {
+		r = cvmm_user_fault(vm, slot, gfn, write);
+		trace_cvmm_vcpu_fault(vcpu->id, vcpu->rip, gpa, write, r);
+		return r ? r : 1;
+	}
 	cvmm_space_holds_begin(vm->space, &vcpu->holds, vcpu->rip);
 	r = cvmm_space_fault(vm->space, gfn, write ? CVMM_FAULT_WRITE : 0, &vcpu->holds,
 			     map_page, vm);
@@ -304,11 +311,9 @@ static int walk_read(void *arg, u64 gpa, unsigned int size, u64 *val)
 	u32 val32;
 	int r;
 
-	if (!cvmm_find_slot(vcpu->vm, gpa >> PAGE_SHIFT))
-		return -ENOENT;
 	if (size == 8)
-		return cvmm_space_read(vcpu->vm->space, gpa, val, 8);
-	r = cvmm_space_read(vcpu->vm->space, gpa, &val32, 4);
+		return cvmm_guest_read(vcpu->vm, gpa, val, 8);
+	r = cvmm_guest_read(vcpu->vm, gpa, &val32, 4);
 	if (!r)
 		*val = val32;
 	return r;
@@ -317,10 +322,10 @@ static int walk_read(void *arg, u64 gpa, unsigned int size, u64 *val)
 static int walk_cmpxchg(void *arg, u64 gpa, unsigned int size, u64 *old, u64 new)
 {
 	struct cvmm_vcpu *vcpu = arg;
+	int r = cvmm_guest_cmpxchg(vcpu->vm, gpa, size, old, new);
 
-	if (!cvmm_find_slot(vcpu->vm, gpa >> PAGE_SHIFT))
-		return -ENOENT;
-	return cvmm_space_cmpxchg(vcpu->vm->space, gpa, size, old, new);
+	/* Tables in read-only memory, where they were read just now: A and D are lost. */
+	return r == -ENOENT ? 0 : r;
 }
 
 const struct walk_ops cvmm_walk_ops = {

@@ -2,12 +2,16 @@
 /*
  * Memory slots: which guest frames exist.
  *
- * A slot must lie in the mapping of a space, at the space's own guest-physical
- * addresses; nested faults then go from slot to space without a VMA.  All slots
- * of a VM belong to one space.  Slots on ordinary memory are not supported yet.
+ * A slot in the mapping of a space, at the space's own guest-physical addresses:
+ * nested faults go from slot to space without a VMA.  All of them belong to one
+ * space.  A slot on other memory of the process: see user_mem.c.  What is in a
+ * guest of several hosts must be in the space.
  */
+#include <linux/bitmap.h>
 #include <linux/err.h>
+#include <linux/mm.h>
 #include <linux/slab.h>
+#include <linux/uaccess.h>
 
 #include "engine.h"
 #include "mmu.h"
@@ -53,28 +57,65 @@ const struct cvmm_memslot *cvmm_find_slot(struct cvmm_vm *vm, u64 gfn)
 	return NULL;
 }
 
-/* The VM's space: set by the first slot, the same for all others. */
-static int connect_space(struct cvmm_vm *vm, const struct kvm_userspace_memory_region *r)
+/*
+ * cvmm_zap_and_flush() - remove nested mappings from the tables and all TLBs
+ *
+ * No installer works in the range.  IRQs on; sleeps only if @may_sleep.
+ */
+void cvmm_zap_and_flush(struct cvmm_vm *vm, u64 gfn, u64 nr, bool may_sleep)
+{
+	bool others = atomic_inc_return(&vm->mmu.zaps) > 1;
+
+	if (cvmm_mmu_zap_range(&vm->mmu, gfn, nr, may_sleep))
+		others = true;
+	/* What somebody else has removed and not yet flushed counts as well. */
+	smp_mb();
+	if (others || atomic_read(&vm->mmu.zaps) > 1)
+		cvmm_vm_kick_and_flush(vm);
+	smp_mb__before_atomic();
+	atomic_dec(&vm->mmu.zaps);
+}
+
+static bool any_user_slot(const struct cvmm_memslots *slots)
+{
+	u32 i;
+
+	for (i = 0; i < slots->nr; i++)
+		if (slots->slot[i].user)
+			return true;
+	return false;
+}
+
+/*
+ * The VM's space: set by the first slot in one, the same for all others.
+ * -ENOENT when the slot is not in a space.
+ */
+static int connect_space(struct cvmm_vm *vm, const struct cvmm_memslots *slots,
+			 const struct kvm_userspace_memory_region *r)
 {
 	struct cvmm_space *space;
 	u64 gpa;
 	int err;
 
 	space = cvmm_space_get_by_addr(r->userspace_addr, r->memory_size, &gpa);
-	if (IS_ERR(space)) {
-		pr_debug("slot %u: memory that is not a space's is not supported\n", r->slot);
-		return -EINVAL;
+	if (IS_ERR(space))
+		return PTR_ERR(space);
+	err = -EINVAL;
+	if (r->flags) {
+		pr_debug("slot %u: no flags %#x in a space\n", r->slot, r->flags);
+		goto put;
 	}
 	if (gpa != r->guest_phys_addr) {
 		pr_debug("slot %u: guest address %#llx, but the space has %#llx there\n",
 			 r->slot, r->guest_phys_addr, gpa);
-		err = -EINVAL;
 		goto put;
 	}
 	if (vm->space) {
 		err = vm->space == space ? 0 : -EINVAL;
 		goto put;
 	}
+	if (cvmm_space_nr_hosts(space) > 1 && any_user_slot(slots))
+		goto put;
 	vm->client.ops = &client_ops;
 	err = cvmm_space_attach(space, &vm->client);
 	if (err)
@@ -90,22 +131,26 @@ put:
 	return err;
 }
 
-/*
- * cvmm_set_memory() - KVM_SET_USER_MEMORY_REGION
- *
- * Adds a slot, or removes it when memory_size is 0.  A slot cannot be changed
- * in place.  Takes vm->lock.
- */
-int cvmm_set_memory(struct cvmm_vm *vm, const struct kvm_userspace_memory_region *r)
+/* What backs a new slot: a space, or the process's memory. */
+static int connect(struct cvmm_vm *vm, const struct cvmm_memslots *slots,
+		   const struct kvm_userspace_memory_region *r, struct cvmm_memslot *slot)
 {
-	struct cvmm_memslots *old, *new;
-	struct cvmm_memslot *slot = NULL;
-	u64 base_gfn = r->guest_phys_addr >> PAGE_SHIFT;
-	u64 nr = r->memory_size >> PAGE_SHIFT;
-	int err = 0;
-	u32 i;
+	int err = connect_space(vm, slots, r);
 
-	if (r->slot >= CVMM_MAX_MEMSLOTS || r->flags)
+	if (err != -ENOENT)
+		return err;
+	if (vm->clustered) {
+		pr_debug("slot %u: not in the space that the VM shares\n", r->slot);
+		return -EINVAL;
+	}
+	slot->user = cvmm_user_mem_create(vm, slot->base_gfn, slot->nr_gfns, slot->userspace_addr);
+	return PTR_ERR_OR_ZERO(slot->user);
+}
+
+static int check_region(const struct kvm_userspace_memory_region *r)
+{
+	if (r->slot >= CVMM_MAX_MEMSLOTS ||
+	    r->flags & ~(u32)(KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY))
 		return -EINVAL;
 	if (r->guest_phys_addr & ~PAGE_MASK || r->memory_size & ~PAGE_MASK ||
 	    r->userspace_addr & ~PAGE_MASK)
@@ -113,7 +158,81 @@ int cvmm_set_memory(struct cvmm_vm *vm, const struct kvm_userspace_memory_region
 	if (r->guest_phys_addr + r->memory_size < r->guest_phys_addr ||
 	    r->guest_phys_addr + r->memory_size > cvmm_mmu_hidden_base())
 		return -EINVAL;
+	if (!access_ok((void __user *)(unsigned long)r->userspace_addr, r->memory_size))
+		return -EINVAL;
+	return 0;
+}
 
+static struct cvmm_memslot *find_id(struct cvmm_memslots *slots, u32 id)
+{
+	u32 i;
+
+	for (i = 0; i < slots->nr; i++)
+		if (slots->slot[i].id == id)
+			return &slots->slot[i];
+	return NULL;
+}
+
+static bool overlaps(const struct cvmm_memslots *slots, const struct cvmm_memslot *new)
+{
+	u32 i;
+
+	for (i = 0; i < slots->nr; i++) {
+		const struct cvmm_memslot *s = &slots->slot[i];
+
+		if (s->id != new->id && new->base_gfn < s->base_gfn + s->nr_gfns &&
+		    s->base_gfn < new->base_gfn + new->nr_gfns)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * What the slot is to be after a change; only its place and the dirty log may
+ * change, and in a space not even these.  -errno, or 0 with @new filled; what it
+ * does not share with @old is new.
+ */
+static int change_slot(struct cvmm_vm *vm, const struct cvmm_memslot *old,
+		       struct cvmm_memslot *new)
+{
+	if (new->nr_gfns != old->nr_gfns || new->userspace_addr != old->userspace_addr ||
+	    (new->flags ^ old->flags) & KVM_MEM_READONLY)
+		return -EINVAL;
+	new->dirty = new->flags & KVM_MEM_LOG_DIRTY_PAGES ? old->dirty : NULL;
+	new->user = old->user;
+	if (new->base_gfn == old->base_gfn && new->flags == old->flags)
+		return 0;
+	if (!old->user)
+		return -EINVAL;
+	if (new->base_gfn != old->base_gfn)
+		new->user = cvmm_user_mem_create(vm, new->base_gfn, new->nr_gfns,
+						 new->userspace_addr);
+	return PTR_ERR_OR_ZERO(new->user);
+}
+
+/*
+ * cvmm_set_memory() - KVM_SET_USER_MEMORY_REGION
+ *
+ * Adds a slot, removes it when memory_size is 0, moves it to another guest address
+ * or changes whether writes are logged.  Takes vm->lock, mmap_lock.  -EINVAL,
+ * -EEXIST on an overlap, -ENOMEM.
+ */
+int cvmm_set_memory(struct cvmm_vm *vm, const struct kvm_userspace_memory_region *r)
+{
+	struct cvmm_memslot was = {}, now = {
+		.id = r->slot,
+		.flags = r->flags,
+		.base_gfn = r->guest_phys_addr >> PAGE_SHIFT,
+		.nr_gfns = r->memory_size >> PAGE_SHIFT,
+		.userspace_addr = r->userspace_addr,
+	};
+	struct cvmm_memslots *old, *new;
+	struct cvmm_memslot *slot;
+	int err;
+
+	err = check_region(r);
+	if (err)
+		return err;
 	mutex_lock(&vm->lock);
 	old = rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->lock));
 	new = kmemdup(old, sizeof(*old), GFP_KERNEL_ACCOUNT);
@@ -121,64 +240,122 @@ int cvmm_set_memory(struct cvmm_vm *vm, const struct kvm_userspace_memory_region
 		err = -ENOMEM;
 		goto unlock;
 	}
-	for (i = 0; i < new->nr; i++)
-		if (new->slot[i].id == r->slot)
-			slot = &new->slot[i];
+	slot = find_id(new, r->slot);
+	err = -EINVAL;
+	if (slot)
+		was = *slot;
+	else if (!now.nr_gfns || new->nr == CVMM_MAX_MEMSLOTS)
+		goto free_new;
 
-	if (!nr) {
-		struct cvmm_memslot gone;
-
-		if (!slot) {
-			err = -EINVAL;
-			goto free_new;
-		}
-		gone = *slot;
+	if (!now.nr_gfns) {
 		*slot = new->slot[--new->nr];
-		rcu_assign_pointer(vm->slots, new);
-		/* After this no vCPU can install a mapping of the slot. */
-		synchronize_srcu(&vm->srcu);
-		atomic_inc(&vm->mmu.zaps);
-		smp_mb__after_atomic();
-		if (cvmm_mmu_zap_range(&vm->mmu, gone.base_gfn, gone.nr_gfns))
-			cvmm_vm_kick_and_flush(vm);
-		smp_mb__before_atomic();
-		atomic_dec(&vm->mmu.zaps);
-		kfree(old);
-		goto unlock;
-	}
-	if (slot) {
-		err = slot->base_gfn == base_gfn && slot->nr_gfns == nr &&
-		      slot->userspace_addr == r->userspace_addr ? 0 : -EINVAL;
-		goto free_new;
-	}
-	for (i = 0; i < new->nr; i++) {
-		struct cvmm_memslot *s = &new->slot[i];
-
-		if (base_gfn < s->base_gfn + s->nr_gfns && s->base_gfn < base_gfn + nr) {
-			err = -EEXIST;
+	} else {
+		err = -EEXIST;
+		if (overlaps(new, &now))
 			goto free_new;
+		err = slot ? change_slot(vm, &was, &now) : connect(vm, new, r, &now);
+		if (err)
+			goto free_new;
+		if (now.flags & KVM_MEM_LOG_DIRTY_PAGES && !now.dirty) {
+			now.dirty = kvcalloc(BITS_TO_LONGS(now.nr_gfns), sizeof(long),
+					     GFP_KERNEL_ACCOUNT);
+			if (!now.dirty) {
+				err = -ENOMEM;
+				goto disconnect;
+			}
 		}
+		if (!slot)
+			slot = &new->slot[new->nr++];
+		*slot = now;
 	}
-	if (new->nr == CVMM_MAX_MEMSLOTS) {
-		err = -EINVAL;
-		goto free_new;
-	}
-	err = connect_space(vm, r);
-	if (err)
-		goto free_new;
-	new->slot[new->nr++] = (struct cvmm_memslot) {
-		.id = r->slot,
-		.base_gfn = base_gfn,
-		.nr_gfns = nr,
-		.userspace_addr = r->userspace_addr,
-	};
 	rcu_assign_pointer(vm->slots, new);
+	/* After this no vCPU can install a mapping as the old slot says. */
 	synchronize_srcu(&vm->srcu);
+	if (was.nr_gfns && (!now.nr_gfns || now.base_gfn != was.base_gfn))
+		cvmm_zap_and_flush(vm, was.base_gfn, was.nr_gfns, true);
+	else if (now.dirty && was.nr_gfns && !was.dirty &&
+		 cvmm_mmu_write_protect_range(&vm->mmu, now.base_gfn, now.nr_gfns))
+		cvmm_vm_kick_and_flush(vm);
+	if (was.user != now.user)
+		cvmm_user_mem_destroy(was.user);
+	if (was.dirty != now.dirty)
+		kvfree(was.dirty);
 	kfree(old);
-	goto unlock;
+	mutex_unlock(&vm->lock);
+	return 0;
 
+disconnect:
+	if (now.user != was.user)
+		cvmm_user_mem_destroy(now.user);
 free_new:
 	kfree(new);
+unlock:
+	mutex_unlock(&vm->lock);
+	return err;
+}
+
+/* With the VM's last user gone. */
+void cvmm_free_memory(struct cvmm_vm *vm)
+{
+	struct cvmm_memslots *slots = rcu_dereference_protected(vm->slots, 1);
+	u32 i;
+
+	for (i = 0; i < slots->nr; i++) {
+		cvmm_user_mem_destroy(slots->slot[i].user);
+		kvfree(slots->slot[i].dirty);
+	}
+	kfree(slots);
+	RCU_INIT_POINTER(vm->slots, NULL);
+}
+
+/*
+ * cvmm_get_dirty_log() - KVM_GET_DIRTY_LOG: frames written since the last call
+ *
+ * -EINVAL for a bad slot number, -ENOENT when the slot is not logged.
+ */
+int cvmm_get_dirty_log(struct cvmm_vm *vm, const struct kvm_dirty_log *log)
+{
+	struct cvmm_memslots *slots;
+	struct cvmm_memslot *slot;
+	unsigned long *seen;
+	bool any = false;
+	size_t i, words;
+	int err = 0;
+
+	if (log->slot >= CVMM_MAX_MEMSLOTS)
+		return -EINVAL;
+	mutex_lock(&vm->lock);
+	slots = rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->lock));
+	slot = find_id(slots, log->slot);
+	if (!slot || !slot->dirty) {
+		err = -ENOENT;
+		goto unlock;
+	}
+	words = BITS_TO_LONGS(slot->nr_gfns);
+	seen = kvmalloc_array(words, sizeof(long), GFP_KERNEL_ACCOUNT);
+	if (!seen) {
+		err = -ENOMEM;
+		goto unlock;
+	}
+	for (i = 0; i < words; i++) {
+		unsigned long mask = READ_ONCE(slot->dirty[i]);
+		unsigned int bit;
+
+		/* Forget, then forbid: what is written in between is seen again. */
+		seen[i] = mask ? xchg(&slot->dirty[i], 0) : 0;
+		mask = seen[i];
+		for_each_set_bit(bit, &mask, BITS_PER_LONG)
+			cvmm_mmu_write_protect_range(&vm->mmu,
+						     slot->base_gfn + i * BITS_PER_LONG + bit, 1);
+		if (mask)
+			any = true;
+		cond_resched();
+	}
+	if (any)
+		cvmm_vm_kick_and_flush(vm);
+	if (copy_to_user(log->dirty_bitmap, seen, words * sizeof(long)))
+		err = -EFAULT;
+	kvfree(seen);
 unlock:
 	mutex_unlock(&vm->lock);
 	return err;

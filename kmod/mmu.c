@@ -114,6 +114,13 @@ static u64 *leaf_entry(struct cvmm_mmu *mmu, u64 gfn, bool grow)
 	return &table[INDEX(gfn, 1)];
 }
 
+int cvmm_mmu_grow(struct cvmm_mmu *mmu, u64 gfn)
+{
+	if (gfn >> (9 * mmu->levels))
+		return -ERANGE;
+	return leaf_entry(mmu, gfn, true) ? 0 : -ENOMEM;
+}
+
 int cvmm_mmu_map(struct cvmm_mmu *mmu, u64 gfn, struct page *page, bool writable)
 {
 	u64 *entry;
@@ -145,27 +152,40 @@ bool cvmm_mmu_protect(struct cvmm_mmu *mmu, u64 gfn, enum cvmm_prot prot)
 	return old != new || atomic_read(&mmu->zaps);
 }
 
-bool cvmm_mmu_zap_range(struct cvmm_mmu *mmu, u64 gfn, u64 nr)
+/* Keep only @keep of each entry of a range; whether that changed any. */
+static bool reduce_range(struct cvmm_mmu *mmu, u64 gfn, u64 nr, u64 keep, bool may_sleep)
 {
-	bool flush = false;
+	bool changed = false;
 	u64 end = gfn + nr;
 
 	while (gfn < end) {
-		u64 *entry = leaf_entry(mmu, gfn, false);
+		u64 old, *entry = leaf_entry(mmu, gfn, false);
 
 		if (!entry) {	/* no table: nothing up to the end of its reach */
 			gfn = (gfn | (ENTRIES - 1)) + 1;
 			continue;
 		}
-		if (READ_ONCE(*entry)) {
-			WRITE_ONCE(*entry, 0);
-			flush = true;
-		}
+		/* Others may reduce the entry at the same time: never undo that. */
+		do {
+			old = READ_ONCE(*entry);
+		} while (old & ~keep && cmpxchg64(entry, old, old & keep) != old);
+		if (old & ~keep)
+			changed = true;
 		gfn++;
-		if (!(gfn & (ENTRIES - 1)))
+		if (may_sleep && !(gfn & (ENTRIES - 1)))
 			cond_resched();
 	}
-	return flush;
+	return changed;
+}
+
+bool cvmm_mmu_zap_range(struct cvmm_mmu *mmu, u64 gfn, u64 nr, bool may_sleep)
+{
+	return reduce_range(mmu, gfn, nr, 0, may_sleep);
+}
+
+bool cvmm_mmu_write_protect_range(struct cvmm_mmu *mmu, u64 gfn, u64 nr)
+{
+	return reduce_range(mmu, gfn, nr, ~(u64)_PAGE_RW, true);
 }
 
 u64 cvmm_mmu_hidden_base(void)

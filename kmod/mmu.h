@@ -6,9 +6,10 @@
  * freed with the VM.  Their size is bounded by the guest-physical range that
  * the memory slots cover: 1/512 of it and a few pages.
  *
- * Who may write: a leaf entry only under the page lock of its gfn (space.h), so
- * at most one writer at a time; a link to a lower table by compare-and-exchange,
- * by anybody.  Readers need no lock, since tables never go away under them.
+ * Who may write: in a space's slots, a leaf entry only under the page lock of its
+ * gfn (space.h), so at most one writer at a time; in slots on user memory see
+ * user_mem.c; a link to a lower table by compare-and-exchange, by anybody.
+ * Readers need no lock, since tables never go away under them.
  */
 #ifndef CVMM_MMU_H
 #define CVMM_MMU_H
@@ -49,12 +50,24 @@ int cvmm_mmu_map(struct cvmm_mmu *mmu, u64 gfn, struct page *page, bool writable
  */
 bool cvmm_mmu_protect(struct cvmm_mmu *mmu, u64 gfn, enum cvmm_prot prot);
 
-/*
- * Remove all mappings of a range; no page locks: the slots' SRCU keeps installers
- * out.  Where revocations may come meanwhile, the caller holds mmu->zaps raised
- * until its flush is complete: cvmm_mmu_protect() then asks for one of its own.
+/**
+ * cvmm_mmu_grow() - have all tables for @gfn's entry
+ *
+ * cvmm_mmu_map() does not sleep after that.  0, -ENOMEM, -ERANGE.
  */
-bool cvmm_mmu_zap_range(struct cvmm_mmu *mmu, u64 gfn, u64 nr);
+int cvmm_mmu_grow(struct cvmm_mmu *mmu, u64 gfn);
+
+/*
+ * Remove all mappings of a range; no page locks: the slots' SRCU, or the user
+ * memory's sequence count, keeps installers out.  Where others may remove or
+ * reduce mappings meanwhile, the caller holds mmu->zaps raised until its flush is
+ * complete: cvmm_mmu_protect() then asks for one of its own.  Returns whether there
+ * was any mapping.  @may_sleep: reschedule in long ranges.
+ */
+bool cvmm_mmu_zap_range(struct cvmm_mmu *mmu, u64 gfn, u64 nr, bool may_sleep);
+
+/* Make the mappings of a range read-only, likewise; for user memory only. */
+bool cvmm_mmu_write_protect_range(struct cvmm_mmu *mmu, u64 gfn, u64 nr);
 
 /**
  * cvmm_mmu_hidden_base() - first guest-physical address beyond the guest's reach

@@ -283,6 +283,8 @@ static long vcpu_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	struct cvmm_vcpu *vcpu = file->private_data;
 	long r;
 
+	if (vcpu->vm->mm != current->mm)
+		return -EIO;
 	if (_IOC_TYPE(cmd) != KVMIO)
 		return -EINVAL;
 	if (mutex_lock_killable(&vcpu->mutex))

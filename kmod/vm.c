@@ -6,6 +6,7 @@
 #include <linux/anon_inodes.h>
 #include <linux/cpumask.h>
 #include <linux/fs.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
 #include <linux/uaccess.h>
@@ -53,9 +54,9 @@ static void vm_destroy(struct cvmm_vm *vm)
 	cvmm_mmu_destroy(&vm->mmu);
 	cvmm_counters_destroy(&vm->stats);
 	cvmm_free_msr_filter(rcu_dereference_protected(vm->msr_filter, 1));
-	kfree(rcu_dereference_protected(vm->slots, 1));
 	cleanup_srcu_struct(&vm->srcu);
 	mutex_destroy(&vm->lock);
+	mmdrop(vm->mm);
 	kvfree(vm);
 	cvmm_hw_put();
 }
@@ -67,9 +68,10 @@ void cvmm_vm_put(struct cvmm_vm *vm)
 
 	if (!refcount_dec_and_test(&vm->users))
 		return;
-	/* First: revocations look at the vCPUs. */
+	/* First: revocations and invalidations look at the vCPUs. */
 	if (vm->space)
 		cvmm_space_detach(vm->space, &vm->client);
+	cvmm_free_memory(vm);
 	for (i = 0; i < vm->nr_vcpus; i++)
 		cvmm_vcpu_free(vm->vcpus[i]);
 	vm_destroy(vm);
@@ -191,6 +193,8 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	struct cvmm_vm *vm = file->private_data;
 	void __user *argp = (void __user *)arg;
 
+	if (vm->mm != current->mm)
+		return -EIO;
 	switch (cmd) {
 	case KVM_CREATE_VCPU:
 		return cvmm_vcpu_create(vm, arg);
@@ -200,6 +204,13 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		if (copy_from_user(&r, argp, sizeof(r)))
 			return -EFAULT;
 		return cvmm_set_memory(vm, &r);
+	}
+	case KVM_GET_DIRTY_LOG: {
+		struct kvm_dirty_log log;
+
+		if (copy_from_user(&log, argp, sizeof(log)))
+			return -EFAULT;
+		return cvmm_get_dirty_log(vm, &log);
 	}
 	case KVM_CHECK_EXTENSION:
 		return cvmm_check_extension(arg);
@@ -265,6 +276,8 @@ int cvmm_vm_create(unsigned long type)
 	}
 	refcount_set(&vm->users, 1);
 	mutex_init(&vm->lock);
+	mmgrab(current->mm);
+	vm->mm = current->mm;
 	vm->tsc_khz = tsc_khz;
 	vm->maxphyaddr = cvmm_host_maxphyaddr();
 	err = init_srcu_struct(&vm->srcu);
@@ -302,6 +315,7 @@ cleanup_srcu:
 	cleanup_srcu_struct(&vm->srcu);
 free_vm:
 	mutex_destroy(&vm->lock);
+	mmdrop(vm->mm);
 	kvfree(vm);
 put_hw:
 	cvmm_hw_put();

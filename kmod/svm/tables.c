@@ -106,11 +106,8 @@ static int tables_cmpxchg(void *arg, u64 gpa, unsigned int size, u64 *old, u64 n
 static int tables_read_table(void *arg, u64 gpa, u64 *entries)
 {
 	struct svm_tables *t = arg;
-	struct cvmm_vm *vm = t->vcpu->vm;
 
-	if (!cvmm_find_slot(vm, gpa >> PAGE_SHIFT))
-		return -ENOENT;
-	return cvmm_space_read(vm->space, gpa, entries, PAGE_SIZE);
+	return cvmm_guest_read(t->vcpu->vm, gpa, entries, PAGE_SIZE);
 }
 
 static u64 *tables_alloc(void *arg, unsigned int index)
@@ -182,7 +179,7 @@ void svm_tables_destroy(struct cvmm_vcpu *vcpu)
 		cvmm_space_del_counters(vcpu->vm->space, &vm->tables_stats);
 		vm->tables_stats_shown = false;
 	}
-	cvmm_mmu_zap_range(&vcpu->vm->mmu, first_gfn(vcpu), PTCACHE_PAGES);
+	cvmm_mmu_zap_range(&vcpu->vm->mmu, first_gfn(vcpu), PTCACHE_PAGES, true);
 	for (i = 0; i < PTCACHE_PAGES && t->page[i]; i++)
 		__free_page(t->page[i]);
 	kvfree(t);

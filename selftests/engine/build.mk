@@ -3,3 +3,4 @@
 $(call program,kvm-tiny,selftests/engine/kvm_tiny.c,,-pthread)
 $(call program,kvm-fuzz,$(wildcard selftests/engine/kvm_fuzz*.c),,-pthread)
 $(call program,kvm-spin,selftests/engine/kvm_spin.c,,-pthread)
+$(call program,kvm-memory,selftests/engine/kvm_memory.c,,-pthread)

@@ -399,7 +399,6 @@ static void test_memory(void)
 int main(int argc, char **argv)
 {
 	struct kvm_userspace_memory_region bad = { .slot = 1, .memory_size = 4096 };
-
 	bool hold = false;
 
 	for (int i = 1; i < argc; i++) {
@@ -423,10 +422,10 @@ int main(int argc, char **argv)
 	check(ioctl(dev, KVM_GET_API_VERSION, 0) == KVM_API_VERSION, "API version");
 	make_vm();
 	bad.guest_phys_addr = MEM_SIZE;
-	bad.userspace_addr = (uintptr_t)&bad & ~4095UL;
+	bad.userspace_addr = (uintptr_t)mem;
 	if (space >= 0)
 		check(ioctl(vm, KVM_SET_USER_MEMORY_REGION, &bad) && errno == EINVAL,
-		      "memory outside a space is refused");
+		      "a space's memory at another guest address is refused");
 	check(ioctl(vm, KVM_CREATE_VCPU, 0) < 0 && errno == EEXIST, "a vCPU id exists once");
 	test_io();
 	test_string_io();

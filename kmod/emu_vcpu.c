@@ -227,7 +227,9 @@ static int continue_emulation(struct cvmm_vcpu *vcpu)
 	switch (r) {
 	case EMU_DONE:
 		cvmm_hw->set_irq_shadow(vcpu, false);
-		if (e->trap) {
+		if (vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP) {
+			vcpu->step_done = true;
+		} else if (e->trap) {
 			vcpu->dr6 |= 1UL << 14;		/* DR6.BS */
 			cvmm_hw->sync_control(vcpu);
 			cvmm_queue_exception(vcpu, X86_TRAP_DB, false, 0);

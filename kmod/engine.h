@@ -171,6 +171,12 @@ struct cvmm_vcpu {
 	u64 xcr0;
 	u64 apic_base;
 	u64 db[4], dr6, dr7;
+
+	/* KVM_SET_GUEST_DEBUG */
+	u32 guest_debug;		/* KVM_GUESTDBG_*, 0: off */
+	u64 debug_db[4], debug_dr7;	/* user space's, in place of the guest's */
+	bool step_done;			/* software has done a single step: tell user space */
+
 	u64 tsc_offset;
 	u64 tsc_aux;
 	u64 misc_enable;
@@ -234,6 +240,9 @@ int cvmm_set_efer(struct cvmm_vcpu *vcpu, u64 efer);
 int cvmm_set_cr0(struct cvmm_vcpu *vcpu, u64 cr0);
 int cvmm_set_cr4(struct cvmm_vcpu *vcpu, u64 cr4);
 int cvmm_set_xcr0(struct cvmm_vcpu *vcpu, u64 xcr0);
+#define CVMM_GUESTDBG_VALID	(KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | \
+				 KVM_GUESTDBG_USE_SW_BP | KVM_GUESTDBG_USE_HW_BP | \
+				 KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP)
 
 /* exits.c: what vendors' exits have in common; each returns as hw_ops->handle_exit() */
 int cvmm_exit_cpuid(struct cvmm_vcpu *vcpu, unsigned int insn_len);
@@ -243,6 +252,7 @@ int cvmm_exit_io(struct cvmm_vcpu *vcpu, u16 port, unsigned int size, bool in,
 int cvmm_port_to_user(struct cvmm_vcpu *vcpu, u16 port, unsigned int size, bool in);
 int cvmm_exit_hlt(struct cvmm_vcpu *vcpu, unsigned int insn_len);
 int cvmm_exit_shutdown(struct cvmm_vcpu *vcpu);
+int cvmm_exit_debug(struct cvmm_vcpu *vcpu, u8 vector, u64 dr6);
 int cvmm_exit_nested_fault(struct cvmm_vcpu *vcpu, u64 gpa, bool write, bool delivering);
 int cvmm_exit_internal_error(struct cvmm_vcpu *vcpu, u32 suberror, u64 data);
 int cvmm_exit_xsetbv(struct cvmm_vcpu *vcpu, unsigned int insn_len);
@@ -289,6 +299,8 @@ u8 cvmm_guest_maxphyaddr(struct cvmm_vcpu *vcpu);
 int cvmm_msr_read(struct cvmm_vcpu *vcpu, u32 index, u64 *val, bool host);
 int cvmm_msr_write(struct cvmm_vcpu *vcpu, u32 index, u64 val, bool host);
 int cvmm_get_msr_index_list(struct kvm_msr_list __user *arg);
+int cvmm_get_msr_feature_list(struct kvm_msr_list __user *arg);
+int cvmm_get_feature_msrs(struct kvm_msrs __user *arg);
 int cvmm_msr_io(struct cvmm_vcpu *vcpu, struct kvm_msrs __user *arg, bool write);
 int cvmm_set_msr_filter(struct cvmm_vm *vm, const struct kvm_msr_filter *f);
 bool cvmm_msr_allowed(struct cvmm_vm *vm, u32 index, bool write);
@@ -302,6 +314,17 @@ int cvmm_xfer_to_guest_work(struct kvm_vcpu *xfer);
 static inline bool cvmm_long_mode(const struct cvmm_vcpu *vcpu)
 {
 	return vcpu->efer & (1ULL << 10);	/* EFER.LMA */
+}
+
+/* The debug registers that count in guest mode: the guest's, or user space's. */
+static inline const u64 *cvmm_effective_db(const struct cvmm_vcpu *vcpu)
+{
+	return vcpu->guest_debug & KVM_GUESTDBG_USE_HW_BP ? vcpu->debug_db : vcpu->db;
+}
+
+static inline u64 cvmm_effective_dr7(const struct cvmm_vcpu *vcpu)
+{
+	return vcpu->guest_debug & KVM_GUESTDBG_USE_HW_BP ? vcpu->debug_dr7 : vcpu->dr7;
 }
 
 static inline void cvmm_request(struct cvmm_vcpu *vcpu, int req)

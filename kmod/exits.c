@@ -31,7 +31,9 @@ void cvmm_skip(struct cvmm_vcpu *vcpu, unsigned int insn_len)
 	}
 	vcpu->rip = rip;
 	cvmm_hw->set_irq_shadow(vcpu, false);
-	if (vcpu->rflags & X86_EFLAGS_TF) {
+	if (vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP) {
+		vcpu->step_done = true;
+	} else if (vcpu->rflags & X86_EFLAGS_TF) {
 		vcpu->dr6 |= 1UL << 14;		/* DR6.BS */
 		cvmm_hw->sync_control(vcpu);
 		cvmm_queue_exception(vcpu, X86_TRAP_DB, false, 0);
@@ -115,6 +117,23 @@ int cvmm_exit_internal_error(struct cvmm_vcpu *vcpu, u32 suberror, u64 data)
 int cvmm_exit_shutdown(struct cvmm_vcpu *vcpu)
 {
 	vcpu->run->exit_reason = KVM_EXIT_SHUTDOWN;
+	return 0;
+}
+
+/* What user space's debugger waits for: @vector is #DB or #BP. */
+int cvmm_exit_debug(struct cvmm_vcpu *vcpu, u8 vector, u64 dr6)
+{
+	struct kvm_debug_exit_arch *debug = &vcpu->run->debug.arch;
+	struct kvm_segment cs;
+
+	cvmm_hw->get_segment(vcpu, CVMM_SEG_CS, &cs);
+	vcpu->run->exit_reason = KVM_EXIT_DEBUG;
+	*debug = (struct kvm_debug_exit_arch) {
+		.exception = vector,
+		.pc = cs.base + vcpu->rip,
+		.dr6 = dr6,
+		.dr7 = cvmm_effective_dr7(vcpu),
+	};
 	return 0;
 }
 

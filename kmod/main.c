@@ -202,7 +202,23 @@ int cvmm_check_extension(long ext)
 	case KVM_CAP_X86_MSR_FILTER:
 	case KVM_CAP_VCPU_ATTRIBUTES:
 	case KVM_CAP_INTERNAL_ERROR_DATA:
+	case KVM_CAP_INTR_SHADOW:
+	case KVM_CAP_SREGS2:
+	case KVM_CAP_GET_MSR_FEATURES:
+	case KVM_CAP_SET_GUEST_DEBUG:
+	case KVM_CAP_X86_ROBUST_SINGLESTEP:
 		return 1;
+	case KVM_CAP_SET_GUEST_DEBUG2:
+		return CVMM_GUESTDBG_VALID;
+	case KVM_CAP_IRQ_ROUTING:
+		/*
+		 * QEMU insists on it, and never uses it without an interrupt controller
+		 * in the kernel: there is a table for none, as on KVM without one.
+		 */
+		return 1;
+	case KVM_CAP_XSAVE2:
+		/* Nothing that is offered needs more (no AMX). */
+		return sizeof(struct kvm_xsave);
 	case KVM_CAP_X86_USER_SPACE_MSR:
 		return KVM_MSR_EXIT_REASON_VALID_MASK;
 	case KVM_CAP_NR_VCPUS:
@@ -245,6 +261,10 @@ static long dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return arg ? -EINVAL : CVMM_RUN_PAGES * PAGE_SIZE;
 	case KVM_GET_MSR_INDEX_LIST:
 		return cvmm_get_msr_index_list(argp);
+	case KVM_GET_MSR_FEATURE_INDEX_LIST:
+		return cvmm_get_msr_feature_list(argp);
+	case KVM_GET_MSRS:
+		return cvmm_get_feature_msrs(argp);
 	case KVM_GET_SUPPORTED_CPUID:
 		return cvmm_get_supported_cpuid(argp);
 	case CVMM_GET_INFO:

@@ -270,7 +270,7 @@ int cvmm_set_memory(struct cvmm_vm *vm, const struct kvm_userspace_memory_region
 	}
 	rcu_assign_pointer(vm->slots, new);
 	/* After this no vCPU can install a mapping as the old slot says. */
-	synchronize_srcu(&vm->srcu);
+	synchronize_srcu_expedited(&vm->srcu);
 	if (was.nr_gfns && (!now.nr_gfns || now.base_gfn != was.base_gfn))
 		cvmm_zap_and_flush(vm, was.base_gfn, was.nr_gfns, true);
 	else if (now.dirty && was.nr_gfns && !was.dirty &&

@@ -7,6 +7,7 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <asm/apicdef.h>
+#include <asm/kvm_para.h>
 #include <asm/msr-index.h>
 #include <asm/msr.h>
 #include <asm/mtrr.h>
@@ -110,6 +111,13 @@ int cvmm_msr_read(struct cvmm_vcpu *vcpu, u32 index, u64 *val, bool host)
 	case MSR_K8_INT_PENDING_MSG:
 		*val = 0;
 		return 0;
+	/* KVM's clock, never there; but QEMU (7.2) saves and restores it always. */
+	case MSR_KVM_WALL_CLOCK:
+	case MSR_KVM_SYSTEM_TIME:
+		if (!host)
+			break;
+		*val = 0;
+		return 0;
 	}
 	return CVMM_MSR_UNKNOWN;
 }
@@ -182,6 +190,11 @@ int cvmm_msr_write(struct cvmm_vcpu *vcpu, u32 index, u64 val, bool host)
 	case MSR_IA32_MCG_STATUS:
 	case MSR_IA32_DEBUGCTLMSR:
 		return val ? CVMM_MSR_INVALID : 0;
+	case MSR_KVM_WALL_CLOCK:
+	case MSR_KVM_SYSTEM_TIME:
+		if (!host)
+			break;
+		return val ? CVMM_MSR_INVALID : 0;
 	/* Written by kernels that find them in the family; nothing happens. */
 	case MSR_IA32_UCODE_REV:
 	case MSR_AMD64_PATCH_LOADER:
@@ -198,15 +211,58 @@ int cvmm_msr_write(struct cvmm_vcpu *vcpu, u32 index, u64 val, bool host)
 	return CVMM_MSR_UNKNOWN;
 }
 
-int cvmm_get_msr_index_list(struct kvm_msr_list __user *arg)
+/*
+ * What a vCPU reads there before anybody writes, the same on each: features of
+ * the machine that are told in registers.
+ */
+static const u32 feature_list[] = { MSR_AMD64_DE_CFG, MSR_IA32_UCODE_REV };
+
+static int put_msr_list(struct kvm_msr_list __user *arg, const u32 *list, u32 nr)
 {
 	u32 room;
 
-	if (get_user(room, &arg->nmsrs) || put_user(ARRAY_SIZE(msr_list), &arg->nmsrs))
+	if (get_user(room, &arg->nmsrs) || put_user(nr, &arg->nmsrs))
 		return -EFAULT;
-	if (room < ARRAY_SIZE(msr_list))
+	if (room < nr)
 		return -E2BIG;
-	return copy_to_user(arg->indices, msr_list, sizeof(msr_list)) ? -EFAULT : 0;
+	return copy_to_user(arg->indices, list, nr * sizeof(*list)) ? -EFAULT : 0;
+}
+
+/* KVM_GET_MSR_INDEX_LIST: -E2BIG with the number needed when there is no room. */
+int cvmm_get_msr_index_list(struct kvm_msr_list __user *arg)
+{
+	return put_msr_list(arg, msr_list, ARRAY_SIZE(msr_list));
+}
+
+/* KVM_GET_MSR_FEATURE_INDEX_LIST, likewise. */
+int cvmm_get_msr_feature_list(struct kvm_msr_list __user *arg)
+{
+	return put_msr_list(arg, feature_list, ARRAY_SIZE(feature_list));
+}
+
+/* KVM_GET_MSRS on the device: how many were read before the first unknown one. */
+int cvmm_get_feature_msrs(struct kvm_msrs __user *arg)
+{
+	struct kvm_msr_entry e;
+	u32 nr, i, k;
+
+	if (get_user(nr, &arg->nmsrs))
+		return -EFAULT;
+	if (nr > 256)
+		return -E2BIG;
+	for (i = 0; i < nr; i++) {
+		if (copy_from_user(&e, &arg->entries[i], sizeof(e)))
+			return -EFAULT;
+		for (k = 0; k < ARRAY_SIZE(feature_list); k++)
+			if (e.index == feature_list[k])
+				break;
+		if (k == ARRAY_SIZE(feature_list))
+			break;
+		e.data = 0;	/* as cvmm_msr_read() */
+		if (copy_to_user(&arg->entries[i], &e, sizeof(e)))
+			return -EFAULT;
+	}
+	return i;
 }
 
 /* KVM_GET_MSRS and KVM_SET_MSRS: how many were done before the first that failed. */

@@ -15,6 +15,7 @@
 #include <asm/fpu/api.h>
 #include <asm/fpu/xcr.h>
 #include <asm/fpu/xstate.h>
+#include <asm/trapnr.h>
 
 #include "compat.h"
 #include "engine.h"
@@ -99,12 +100,14 @@ static void load_guest_extra(struct cvmm_vcpu *vcpu, u64 *host_xcr0)
 		if (vcpu->cr4 & X86_CR4_OSXSAVE && vcpu->xcr0 != *host_xcr0)
 			xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->xcr0);
 	}
-	if (unlikely(vcpu->dr7 & DR_GLOBAL_ENABLE_MASK || vcpu->dr7 & DR_LOCAL_ENABLE_MASK)) {
+	if (unlikely(cvmm_effective_dr7(vcpu) & (DR_GLOBAL_ENABLE_MASK | DR_LOCAL_ENABLE_MASK))) {
+		const u64 *db = cvmm_effective_db(vcpu);
+
 		set_debugreg(0UL, 7);
-		set_debugreg(vcpu->db[0], 0);
-		set_debugreg(vcpu->db[1], 1);
-		set_debugreg(vcpu->db[2], 2);
-		set_debugreg(vcpu->db[3], 3);
+		set_debugreg(db[0], 0);
+		set_debugreg(db[1], 1);
+		set_debugreg(db[2], 2);
+		set_debugreg(db[3], 3);
 	}
 }
 
@@ -189,6 +192,10 @@ static int run_loop(struct cvmm_vcpu *vcpu)
 		if (unlikely(vcpu->triple_fault)) {
 			vcpu->triple_fault = false;
 			return cvmm_exit_shutdown(vcpu);
+		}
+		if (unlikely(vcpu->step_done)) {
+			vcpu->step_done = false;
+			return cvmm_exit_debug(vcpu, X86_TRAP_DB, DR6_RESERVED | DR_STEP);
 		}
 		window = READ_ONCE(run->request_interrupt_window);
 		if (window && ready_for_irq(vcpu)) {

@@ -14,9 +14,11 @@
 #include <asm/fpu/xstate.h>
 #include <asm/msr-index.h>
 #include <asm/processor-flags.h>
+#include <asm/trapnr.h>
 
 #include "engine.h"
 #include "hw_ops.h"
+#include "walk.h"
 
 #define CR0_VALID	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | \
 			 X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | \
@@ -197,6 +199,8 @@ static void set_regs(struct cvmm_vcpu *vcpu, const struct kvm_regs *r)
 	g[CVMM_R13] = r->r13;
 	g[CVMM_R14] = r->r14;
 	g[CVMM_R15] = r->r15;
+	if (vcpu->rip != r->rip)
+		vcpu->step_done = false;
 	vcpu->rip = r->rip;
 	vcpu->rflags = (r->rflags & RFLAGS_VALID) | X86_EFLAGS_FIXED;
 	/* As on KVM: whoever sets registers does away with a pending exception. */
@@ -273,6 +277,87 @@ static int set_sregs(struct cvmm_vcpu *vcpu, const struct kvm_sregs *s)
 	vcpu->irq_pending = vector < 256;
 	vcpu->irq_injected = false;
 	vcpu->irq_vector = vector;
+	return 0;
+}
+
+/*
+ * KVM_GET_SREGS2 and KVM_SET_SREGS2.  PDPTRs are never kept apart from memory: with
+ * nested paging an AMD processor reads them there (APM vol. 2, 15.25.10).
+ */
+static void get_sregs2(struct cvmm_vcpu *vcpu, struct kvm_sregs2 *s2)
+{
+	struct kvm_sregs s;
+
+	get_sregs(vcpu, &s);
+	memset(s2, 0, sizeof(*s2));
+	memcpy(s2, &s, offsetof(struct kvm_sregs2, flags));
+}
+
+static int set_sregs2(struct cvmm_vcpu *vcpu, const struct kvm_sregs2 *s2)
+{
+	bool pae = s2->cr0 & X86_CR0_PG && s2->cr4 & X86_CR4_PAE && !(s2->efer & EFER_LMA);
+	bool injected = vcpu->irq_injected;
+	struct kvm_sregs s = {};
+	int r;
+
+	static_assert(offsetof(struct kvm_sregs2, flags) ==
+		      offsetof(struct kvm_sregs, interrupt_bitmap));
+	if (s2->flags & ~(u64)KVM_SREGS2_FLAGS_PDPTRS_VALID || (s2->flags && !pae))
+		return -EINVAL;
+	memcpy(&s, s2, offsetof(struct kvm_sregs2, flags));
+	/* This form has no interrupts: the one that waits stays. */
+	if (vcpu->irq_pending)
+		__set_bit(vcpu->irq_vector, (unsigned long *)s.interrupt_bitmap);
+	r = set_sregs(vcpu, &s);
+	if (!r)
+		vcpu->irq_injected = injected;
+	return r;
+}
+
+/* KVM_SET_GUEST_DEBUG: -EBUSY when an exception waits where one is to be injected. */
+static int set_guest_debug(struct cvmm_vcpu *vcpu, const struct kvm_guest_debug *d)
+{
+	u32 inject = d->control & (KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP);
+
+	if (d->control & ~(u32)CVMM_GUESTDBG_VALID)
+		return -EINVAL;
+	if (d->control & KVM_GUESTDBG_USE_HW_BP &&
+	    (d->arch.debugreg[7] >> 32 || d->arch.debugreg[7] & BIT(13)))
+		return -EINVAL;
+	if (inject) {
+		if (vcpu->exception.pending)
+			return -EBUSY;
+		cvmm_queue_exception(vcpu, inject & KVM_GUESTDBG_INJECT_DB ? X86_TRAP_DB :
+									     X86_TRAP_BP, false, 0);
+	}
+	vcpu->guest_debug = d->control & KVM_GUESTDBG_ENABLE ? d->control & ~inject : 0;
+	if (!(vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP))
+		vcpu->step_done = false;
+	memcpy(vcpu->debug_db, d->arch.debugreg, sizeof(vcpu->debug_db));
+	vcpu->debug_dr7 = d->arch.debugreg[7] | 0x400;
+	cvmm_hw->sync_control(vcpu);
+	return 0;
+}
+
+/* KVM_TRANSLATE: by the tables as they are; leaves no trace in them. */
+static int translate(struct cvmm_vcpu *vcpu, struct kvm_translation *t)
+{
+	struct walk_result res;
+	struct walk_cpu cpu;
+	int idx, r;
+
+	cvmm_fill_walk_cpu(vcpu, &cpu);
+	cpu.cpl = 0;
+	cpu.cr4 &= ~(X86_CR4_SMEP | X86_CR4_SMAP);
+	idx = srcu_read_lock(&vcpu->vm->srcu);
+	r = walk(&cpu, &cvmm_walk_ops, vcpu, t->linear_address, WALK_READ | WALK_NO_AD, &res);
+	srcu_read_unlock(&vcpu->vm->srcu, idx);
+	if (r < 0)
+		return r;
+	t->valid = r == WALK_OK;
+	t->physical_address = t->valid ? res.gpa : ~0ULL;
+	t->writeable = 1;
+	t->usermode = 0;
 	return 0;
 }
 
@@ -481,6 +566,9 @@ union vcpu_arg {
 	struct kvm_xcrs xcrs;
 	struct kvm_mp_state mp;
 	struct kvm_interrupt irq;
+	struct kvm_sregs2 sregs2;
+	struct kvm_guest_debug debug;
+	struct kvm_translation translation;
 };
 
 static long fixed_size_ioctl(struct cvmm_vcpu *vcpu, unsigned int cmd, union vcpu_arg *a)
@@ -527,6 +615,15 @@ static long fixed_size_ioctl(struct cvmm_vcpu *vcpu, unsigned int cmd, union vcp
 		return a->mp.mp_state == KVM_MP_STATE_RUNNABLE ? 0 : -EINVAL;
 	case KVM_INTERRUPT:
 		return queue_irq(vcpu, &a->irq);
+	case KVM_GET_SREGS2:
+		get_sregs2(vcpu, &a->sregs2);
+		return 0;
+	case KVM_SET_SREGS2:
+		return set_sregs2(vcpu, &a->sregs2);
+	case KVM_SET_GUEST_DEBUG:
+		return set_guest_debug(vcpu, &a->debug);
+	case KVM_TRANSLATE:
+		return translate(vcpu, &a->translation);
 	}
 	return -EINVAL;
 }
@@ -552,6 +649,7 @@ long cvmm_vcpu_state_ioctl(struct cvmm_vcpu *vcpu, unsigned int cmd, void __user
 	case KVM_SET_MSRS:
 		return cvmm_msr_io(vcpu, argp, true);
 	case KVM_GET_XSAVE:
+	case KVM_GET_XSAVE2:
 		return get_xsave(vcpu, argp);
 	case KVM_SET_XSAVE:
 		return set_xsave(vcpu, argp);
@@ -584,6 +682,10 @@ long cvmm_vcpu_state_ioctl(struct cvmm_vcpu *vcpu, unsigned int cmd, void __user
 	case KVM_GET_MP_STATE:
 	case KVM_SET_MP_STATE:
 	case KVM_INTERRUPT:
+	case KVM_GET_SREGS2:
+	case KVM_SET_SREGS2:
+	case KVM_SET_GUEST_DEBUG:
+	case KVM_TRANSLATE:
 		break;
 	default:
 		return -EINVAL;

@@ -228,6 +228,9 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 			return -EFAULT;
 		return cvmm_set_msr_filter(vm, &f);
 	}
+	case KVM_SET_GSI_ROUTING:
+		/* Nowhere to route to. */
+		return -EINVAL;
 	case KVM_SET_TSS_ADDR:
 	case KVM_SET_IDENTITY_MAP_ADDR:
 		/* Only VMX without unrestricted guest needs these pages. */

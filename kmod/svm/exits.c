@@ -263,9 +263,23 @@ undefined:
 	return 1;
 }
 
-/* #DB and #AC are intercepted only to bound them: the guest gets them. */
+/*
+ * #DB and #AC are intercepted to bound them, #BP (at the INT3) for user space's
+ * breakpoints: what no debugger of user space waits for is the guest's.
+ */
 static int handle_exception(struct cvmm_vcpu *vcpu, u8 vector)
 {
+	u64 dr6 = to_svm(vcpu)->vmcb->save.dr6;
+
+	if (vector == X86_TRAP_BP)
+		return cvmm_exit_debug(vcpu, vector, vcpu->dr6);
+	if (vector == X86_TRAP_DB && vcpu->guest_debug) {
+		if (vcpu->guest_debug & (KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_HW_BP))
+			return cvmm_exit_debug(vcpu, vector, dr6);
+		/* As the processor does it: what was found is added. */
+		vcpu->dr6 = (vcpu->dr6 & ~0xfULL) | (dr6 & 0xe00f);
+		cvmm_hw->sync_control(vcpu);
+	}
 	cvmm_queue_exception(vcpu, vector, vector == X86_TRAP_AC, 0);
 	return 1;
 }
@@ -351,6 +365,7 @@ int svm_handle_exit(struct cvmm_vcpu *vcpu)
 	case SVM_EXIT_EXCP_BASE + X86_TRAP_MC:
 		return 1;
 	case SVM_EXIT_EXCP_BASE + X86_TRAP_DB:
+	case SVM_EXIT_EXCP_BASE + X86_TRAP_BP:
 	case SVM_EXIT_EXCP_BASE + X86_TRAP_AC:
 		return handle_exception(vcpu, code - SVM_EXIT_EXCP_BASE);
 	case SVM_EXIT_EXCP_BASE + X86_TRAP_PF:

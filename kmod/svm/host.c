@@ -12,11 +12,13 @@
 #include <linux/percpu.h>
 #include <linux/rcupdate.h>
 #include <asm/cpufeature.h>
+#include <asm/debugreg.h>
 #include <asm/io.h>
 #include <asm/mce.h>
 #include <asm/msr.h>
 #include <asm/nospec-branch.h>
 #include <asm/processor.h>
+#include <asm/processor-flags.h>
 
 #include "../compat.h"
 #include "../trace_engine.h"
@@ -313,6 +315,11 @@ void svm_enter(struct cvmm_vcpu *vcpu)
 	save->rsp = vcpu->regs[CVMM_RSP];
 	save->rip = vcpu->rip;
 	save->rflags = vcpu->rflags;
+	if (unlikely(vcpu->guest_debug)) {
+		save->dr6 = DR6_RESERVED;
+		if (vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP)
+			save->rflags |= X86_EFLAGS_TF;
+	}
 	save->cr2 = vcpu->cr2;
 	vmcb->control.tsc_offset = vcpu->tsc_offset;
 	vmcb->control.clean = 0;
@@ -326,12 +333,17 @@ void svm_enter(struct cvmm_vcpu *vcpu)
 	vcpu->regs[CVMM_RAX] = save->rax;
 	vcpu->regs[CVMM_RSP] = save->rsp;
 	vcpu->rip = save->rip;
-	vcpu->rflags = save->rflags;
+	if (unlikely(vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP))
+		vcpu->rflags = (save->rflags & ~X86_EFLAGS_TF) | (vcpu->rflags & X86_EFLAGS_TF);
+	else
+		vcpu->rflags = save->rflags;
 	vcpu->cr2 = save->cr2;
 	if (!svm->tables_active)
 		vcpu->cr3 = save->cr3;
-	vcpu->dr6 = save->dr6;
-	vcpu->dr7 = save->dr7;
+	if (likely(!vcpu->guest_debug)) {
+		vcpu->dr6 = save->dr6;
+		vcpu->dr7 = save->dr7;
+	}
 	trace_cvmm_vcpu_exit(vcpu->id, vcpu->rip, vmcb->control.exit_code,
 			     vmcb->control.exit_info_1, vmcb->control.exit_info_2,
 			     vmcb->control.exit_int_info);

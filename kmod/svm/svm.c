@@ -278,7 +278,11 @@ static void svm_sync_control(struct cvmm_vcpu *vcpu)
 	if (!(vcpu->cr0 & X86_CR0_PG))
 		vmcb->save.efer &= ~(u64)EFER_LME;
 	vmcb->save.dr6 = vcpu->dr6;
-	vmcb->save.dr7 = vcpu->dr7;
+	vmcb->save.dr7 = cvmm_effective_dr7(vcpu);
+	if (vcpu->guest_debug & KVM_GUESTDBG_USE_SW_BP)
+		svm_set_intercept(&vmcb->control, INTERCEPT_EXCEPTION_OFFSET + X86_TRAP_BP);
+	else
+		svm_clear_intercept(&vmcb->control, INTERCEPT_EXCEPTION_OFFSET + X86_TRAP_BP);
 	vmcb->control.int_ctl &= ~V_TPR_MASK;
 	vmcb->control.int_ctl |= vcpu->cr8 & V_TPR_MASK;
 }

@@ -83,8 +83,11 @@ void cvmm_mmu_destroy(struct cvmm_mmu *mmu)
 	WARN_ON_ONCE(atomic_long_read(&mmu->tables));
 }
 
-/* The leaf entry of @gfn, or NULL when there is no table and @grow is false. */
-static u64 *leaf_entry(struct cvmm_mmu *mmu, u64 gfn, bool grow)
+/*
+ * The leaf entry of @gfn, or NULL when there is no table and @grow is false: then
+ * *@next is the first frame beyond the reach of the missing table.
+ */
+static u64 *find_leaf(struct cvmm_mmu *mmu, u64 gfn, bool grow, u64 *next)
 {
 	unsigned int level;
 	u64 *table = mmu->root;
@@ -96,8 +99,10 @@ static u64 *leaf_entry(struct cvmm_mmu *mmu, u64 gfn, bool grow)
 		if (!(e & _PAGE_PRESENT)) {
 			u64 *lower;
 
-			if (!grow)
+			if (!grow) {
+				*next = (gfn | ((1ULL << (9 * (level - 1))) - 1)) + 1;
 				return NULL;
+			}
 			lower = alloc_table(mmu);
 			if (!lower)
 				return NULL;
@@ -112,6 +117,13 @@ static u64 *leaf_entry(struct cvmm_mmu *mmu, u64 gfn, bool grow)
 		table = entry_table(e);
 	}
 	return &table[INDEX(gfn, 1)];
+}
+
+static u64 *leaf_entry(struct cvmm_mmu *mmu, u64 gfn, bool grow)
+{
+	u64 next;
+
+	return find_leaf(mmu, gfn, grow, &next);
 }
 
 int cvmm_mmu_grow(struct cvmm_mmu *mmu, u64 gfn)
@@ -159,10 +171,12 @@ static bool reduce_range(struct cvmm_mmu *mmu, u64 gfn, u64 nr, u64 keep, bool m
 	u64 end = gfn + nr;
 
 	while (gfn < end) {
-		u64 old, *entry = leaf_entry(mmu, gfn, false);
+		u64 old, next, *entry = find_leaf(mmu, gfn, false, &next);
 
-		if (!entry) {	/* no table: nothing up to the end of its reach */
-			gfn = (gfn | (ENTRIES - 1)) + 1;
+		if (may_sleep && (!entry || !(gfn & (ENTRIES - 1))))
+			cond_resched();
+		if (!entry) {
+			gfn = next;
 			continue;
 		}
 		/* Others may reduce the entry at the same time: never undo that. */
@@ -172,8 +186,6 @@ static bool reduce_range(struct cvmm_mmu *mmu, u64 gfn, u64 nr, u64 keep, bool m
 		if (old & ~keep)
 			changed = true;
 		gfn++;
-		if (may_sleep && !(gfn & (ENTRIES - 1)))
-			cond_resched();
 	}
 	return changed;
 }

@@ -36,6 +36,7 @@
 #define CVMM_MAX_VCPU_ID	1024
 #define CVMM_MAX_MEMSLOTS	64
 #define CVMM_MAX_CPUID_ENTRIES	256
+#define CVMM_MCE_BANKS		32
 
 /* Pages of a vCPU's mapping: struct kvm_run, then the buffer of port I/O. */
 #define CVMM_RUN_PAGES		2
@@ -181,6 +182,7 @@ struct cvmm_vcpu {
 	u64 tsc_aux;
 	u64 misc_enable;
 	u64 mtrr_def_type, mtrr_fix[11], mtrr_var[16];
+	u64 mcg_cap, mcg_status, mcg_ctl, mce_banks[CVMM_MCE_BANKS][4];
 	struct fpu_guest fpu;
 
 	/* Events. */
@@ -305,6 +307,13 @@ int cvmm_msr_io(struct cvmm_vcpu *vcpu, struct kvm_msrs __user *arg, bool write)
 int cvmm_set_msr_filter(struct cvmm_vm *vm, const struct kvm_msr_filter *f);
 bool cvmm_msr_allowed(struct cvmm_vm *vm, u32 index, bool write);
 void cvmm_free_msr_filter(struct cvmm_msr_filter *f);
+
+/* mce.c */
+#define CVMM_MCE_CAP	(BIT_ULL(8) | BIT_ULL(24))	/* of MCG_CAP: MCG_CTL_P, MCG_SER_P */
+int cvmm_mce_msr_read(struct cvmm_vcpu *vcpu, u32 index, u64 *val, bool host);
+int cvmm_mce_msr_write(struct cvmm_vcpu *vcpu, u32 index, u64 val, bool host);
+int cvmm_mce_setup(struct cvmm_vcpu *vcpu, u64 cap);
+int cvmm_mce_inject(struct cvmm_vcpu *vcpu, const struct kvm_x86_mce *mce);
 
 /* xfer.c */
 struct kvm_vcpu *cvmm_xfer_alloc(struct kvm_run *run);

@@ -216,6 +216,8 @@ int cvmm_check_extension(long ext)
 		 * in the kernel: there is a table for none, as on KVM without one.
 		 */
 		return 1;
+	case KVM_CAP_MCE:
+		return CVMM_MCE_BANKS;
 	case KVM_CAP_XSAVE2:
 		/* Nothing that is offered needs more (no AMX). */
 		return sizeof(struct kvm_xsave);
@@ -265,6 +267,8 @@ static long dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return cvmm_get_msr_feature_list(argp);
 	case KVM_GET_MSRS:
 		return cvmm_get_feature_msrs(argp);
+	case KVM_X86_GET_MCE_CAP_SUPPORTED:
+		return put_user((u64)CVMM_MCE_CAP, (u64 __user *)argp);
 	case KVM_GET_SUPPORTED_CPUID:
 		return cvmm_get_supported_cpuid(argp);
 	case CVMM_GET_INFO:

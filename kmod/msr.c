@@ -22,7 +22,8 @@ static const u32 msr_list[] = {
 	MSR_IA32_TSC, MSR_EFER, MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SYSCALL_MASK,
 	MSR_KERNEL_GS_BASE, MSR_FS_BASE, MSR_GS_BASE, MSR_TSC_AUX,
 	MSR_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_ESP, MSR_IA32_SYSENTER_EIP,
-	MSR_IA32_CR_PAT, MSR_IA32_APICBASE, MSR_IA32_MISC_ENABLE, MSR_MTRRdefType,
+	MSR_IA32_CR_PAT, MSR_IA32_APICBASE, MSR_IA32_MISC_ENABLE,
+	MSR_IA32_MCG_STATUS, MSR_IA32_MCG_CTL, MSR_MTRRdefType,
 	MSR_MTRRfix64K_00000, MSR_MTRRfix16K_80000, MSR_MTRRfix16K_A0000,
 	MSR_MTRRfix4K_C0000, MSR_MTRRfix4K_C8000, MSR_MTRRfix4K_D0000, MSR_MTRRfix4K_D8000,
 	MSR_MTRRfix4K_E0000, MSR_MTRRfix4K_E8000, MSR_MTRRfix4K_F0000, MSR_MTRRfix4K_F8000,
@@ -86,8 +87,6 @@ int cvmm_msr_read(struct cvmm_vcpu *vcpu, u32 index, u64 *val, bool host)
 		*val = vcpu->mtrr_var[index - MTRRphysBase_MSR(0)];
 		return 0;
 	/* There, with nothing in them. */
-	case MSR_IA32_MCG_CAP:
-	case MSR_IA32_MCG_STATUS:
 	case MSR_IA32_P5_MC_ADDR:
 	case MSR_IA32_P5_MC_TYPE:
 	case MSR_IA32_DEBUGCTLMSR:
@@ -119,7 +118,7 @@ int cvmm_msr_read(struct cvmm_vcpu *vcpu, u32 index, u64 *val, bool host)
 		*val = 0;
 		return 0;
 	}
-	return CVMM_MSR_UNKNOWN;
+	return cvmm_mce_msr_read(vcpu, index, val, host);
 }
 
 static bool valid_mtrr_type(u64 t)
@@ -187,7 +186,6 @@ int cvmm_msr_write(struct cvmm_vcpu *vcpu, u32 index, u64 val, bool host)
 	case MTRRphysBase_MSR(0) ... MTRRphysMask_MSR(NR_MTRR_VAR - 1):
 		vcpu->mtrr_var[index - MTRRphysBase_MSR(0)] = val;
 		return 0;
-	case MSR_IA32_MCG_STATUS:
 	case MSR_IA32_DEBUGCTLMSR:
 		return val ? CVMM_MSR_INVALID : 0;
 	case MSR_KVM_WALL_CLOCK:
@@ -208,7 +206,7 @@ int cvmm_msr_write(struct cvmm_vcpu *vcpu, u32 index, u64 val, bool host)
 	case MSR_AMD64_NB_CFG:
 		return 0;
 	}
-	return CVMM_MSR_UNKNOWN;
+	return cvmm_mce_msr_write(vcpu, index, val, host);
 }
 
 /*

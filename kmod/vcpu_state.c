@@ -569,6 +569,8 @@ union vcpu_arg {
 	struct kvm_sregs2 sregs2;
 	struct kvm_guest_debug debug;
 	struct kvm_translation translation;
+	struct kvm_x86_mce mce;
+	u64 mce_cap;
 };
 
 static long fixed_size_ioctl(struct cvmm_vcpu *vcpu, unsigned int cmd, union vcpu_arg *a)
@@ -624,6 +626,10 @@ static long fixed_size_ioctl(struct cvmm_vcpu *vcpu, unsigned int cmd, union vcp
 		return set_guest_debug(vcpu, &a->debug);
 	case KVM_TRANSLATE:
 		return translate(vcpu, &a->translation);
+	case KVM_X86_SETUP_MCE:
+		return cvmm_mce_setup(vcpu, a->mce_cap);
+	case KVM_X86_SET_MCE:
+		return cvmm_mce_inject(vcpu, &a->mce);
 	}
 	return -EINVAL;
 }
@@ -686,6 +692,8 @@ long cvmm_vcpu_state_ioctl(struct cvmm_vcpu *vcpu, unsigned int cmd, void __user
 	case KVM_SET_SREGS2:
 	case KVM_SET_GUEST_DEBUG:
 	case KVM_TRANSLATE:
+	case KVM_X86_SETUP_MCE:
+	case KVM_X86_SET_MCE:
 		break;
 	default:
 		return -EINVAL;

@@ -175,6 +175,63 @@ static void test_msrs(void)
 	free(list);
 }
 
+static long msr(unsigned long cmd, uint32_t index, uint64_t *val)
+{
+	struct { struct kvm_msrs head; struct kvm_msr_entry e; } m = {
+		.head.nmsrs = 1, .e = { .index = index, .data = *val },
+	};
+	int r = ioctl(vcpu, cmd, &m);
+
+	*val = m.e.data;
+	return r;
+}
+
+static bool msr_is(uint32_t index, uint64_t want)
+{
+	uint64_t val = 0;
+
+	return msr(KVM_GET_MSRS, index, &val) == 1 && val == want;
+}
+
+static long set_msr(uint32_t index, uint64_t val)
+{
+	return msr(KVM_SET_MSRS, index, &val);
+}
+
+static void test_mce(void)
+{
+	struct kvm_x86_mce mce = { .status = 1ULL << 63 | 5, .addr = 0x1234, .bank = 3 };
+	int banks = ioctl(dev, KVM_CHECK_EXTENSION, KVM_CAP_MCE);
+	uint64_t cap = 0, want;
+
+	check(banks >= 10 && !ioctl(dev, KVM_X86_GET_MCE_CAP_SUPPORTED, &cap) && cap & 0x100,
+	      "%d machine-check banks", banks);
+	want = cap & ~0xffULL;
+	check(ioctl(vcpu, KVM_X86_SETUP_MCE, &want) && errno == EINVAL, "none: EINVAL");
+	want = cap | (banks + 1);
+	check(ioctl(vcpu, KVM_X86_SETUP_MCE, &want) && errno == EINVAL, "too many: EINVAL");
+	want = 1ULL << 60 | 4;
+	check(ioctl(vcpu, KVM_X86_SETUP_MCE, &want) && errno == EINVAL, "unknown abilities: EINVAL");
+	want = 0x104;
+	check(!ioctl(vcpu, KVM_X86_SETUP_MCE, &want) && msr_is(0x179, 0x104) &&
+	      msr_is(0x17b, ~0ULL) && msr_is(0x40c, ~0ULL), "four banks, all on");
+	check(set_msr(0x17b, 0) == 1 && msr_is(0x17b, 0) && set_msr(0x17b, 2) == 0 &&
+	      set_msr(0x17b, ~0ULL) == 1, "MCG_CTL is all or nothing");
+	check(set_msr(0x40f, 0x77) == 1 && msr_is(0x40f, 0x77), "the last bank's last register");
+	check(set_msr(0x410, 0) == 0, "and nothing behind it");
+	check(!ioctl(vcpu, KVM_X86_SET_MCE, &mce) && msr_is(0x40d, mce.status) &&
+	      msr_is(0x40e, 0x1234), "a corrected error is in its bank");
+	check(!ioctl(vcpu, KVM_X86_SET_MCE, &mce) && msr_is(0x40d, mce.status | 1ULL << 62),
+	      "a second one: overflow");
+	mce.bank = 4;
+	check(ioctl(vcpu, KVM_X86_SET_MCE, &mce) && errno == EINVAL, "in no bank: EINVAL");
+	mce.bank = 0;
+	mce.status |= 1ULL << 61;
+	start((const uint8_t[]){ 0xf4 }, 1);
+	check(!ioctl(vcpu, KVM_X86_SET_MCE, &mce) && !ioctl(vcpu, KVM_RUN, 0) &&
+	      run->exit_reason == KVM_EXIT_SHUTDOWN, "an uncorrected one without CR4.MCE: shutdown");
+}
+
 static void test_translate(void)
 {
 	struct kvm_translation t = { .linear_address = 0x3456 };
@@ -289,6 +346,7 @@ int main(int argc, char **argv)
 	test_sregs2();
 	test_xsave();
 	test_msrs();
+	test_mce();
 	test_translate();
 	test_events();
 	test_debug();

@@ -102,7 +102,11 @@ static void make_machine(uint64_t seed)
 	snprintf(cfg.name, sizeof(cfg.name), "fuzz-%d", (int)getpid());
 	m.dev = open("/dev/cvmm", O_RDWR | O_CLOEXEC);
 	m.space = ioctl(m.dev, CVMM_CREATE_SPACE, &cfg);
-	m.mem = mmap(NULL, MEM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, m.space, 0);
+	if (one_in(3))	/* ordinary memory, private or shared */
+		m.mem = mmap(NULL, MEM_SIZE, PROT_READ | PROT_WRITE,
+			     MAP_ANONYMOUS | (one_in(2) ? MAP_PRIVATE : MAP_SHARED), -1, 0);
+	else
+		m.mem = mmap(NULL, MEM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, m.space, 0);
 	for (i = 0; i < NR_VMS; i++) {
 		m.vm[i] = ioctl(m.dev, KVM_CREATE_VM, 0);
 		add_slot(i);

@@ -67,6 +67,7 @@ static const unsigned long vcpu_cmds[] = {
 	KVM_SET_DEVICE_ATTR, KVM_GET_DEVICE_ATTR, KVM_GET_TSC_KHZ, KVM_SET_TSC_KHZ,
 	KVM_SET_SIGNAL_MASK, KVM_GET_LAPIC, KVM_TRANSLATE, KVM_GET_SREGS2, KVM_SET_SREGS2,
 	KVM_SET_GUEST_DEBUG, KVM_GET_XSAVE2, KVM_KVMCLOCK_CTRL, KVM_SMI, KVM_HAS_DEVICE_ATTR,
+	KVM_X86_SETUP_MCE, KVM_X86_SET_MCE,
 };
 
 static const unsigned long vm_cmds[] = {
@@ -79,6 +80,7 @@ static const uint32_t msrs[] = {
 	0x10, 0x1b, 0x174, 0x175, 0x176, 0x1a0, 0x200, 0x20f, 0x250, 0x277, 0x2ff,
 	0xc0000080, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000100, 0xc0000101,
 	0xc0000102, 0xc0000103, 0xc0010015, 0xc0010117, 0x48, 0x49, 0x6e0, 0x800, 0xda0,
+	0x17a, 0x17b, 0x400, 0x401, 0x47f,
 };
 
 /* KVM_RUN, with the shared page in any condition. */
@@ -178,6 +180,17 @@ void one_vcpu_call(void)
 		s->len = one_in(8) ? rnd() : 8;
 		break;
 	}
+	case KVM_X86_SETUP_MCE:
+		*(uint64_t *)buf = rnd_below(40) | (rnd() & 0x1000100);
+		break;
+	case KVM_X86_SET_MCE: {
+		struct kvm_x86_mce *mce = (void *)buf;
+
+		fill(buf, sizeof(*mce));
+		mce->status |= 1ULL << 63;
+		mce->bank = one_in(8) ? rnd() : rnd_below(4);
+		break;
+	}
 	default:
 		fill(buf, 4096);
 	}
@@ -207,13 +220,22 @@ void one_vm_call(void)
 			.slot = rnd_below(4), .guest_phys_addr = gpa,
 			.memory_size = one_in(3) ? 0 : rnd_below(20) * 4096,
 			.userspace_addr = (uintptr_t)m.mem + gpa,
-			.flags = one_in(16) ? rnd_below(8) : 0,
+			.flags = one_in(8) ? rnd_below(8) : 0,
 		};
 		if (one_in(4))	/* all of it, in place of what is in its way */
 			r->guest_phys_addr = 0, r->memory_size = MEM_SIZE,
 			r->userspace_addr = (uintptr_t)m.mem;
 		if (one_in(8))
 			flip(arg, sizeof(*r));
+		break;
+	}
+	case KVM_GET_DIRTY_LOG: {
+		struct kvm_dirty_log *log = arg;
+		static uint8_t bitmap[MEM_SIZE / 4096 / 8];
+
+		log->slot = rnd_below(4);
+		if (!one_in(8))
+			log->dirty_bitmap = bitmap;
 		break;
 	}
 	case KVM_X86_SET_MSR_FILTER: {

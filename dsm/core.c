@@ -183,6 +183,8 @@ static int dispatch(struct dsm *d, struct dsm_ref *r, u32 from, const struct dsm
 			return -EPROTO;
 		return dsm_page_revoke(d, r, from, msg, now_ns);
 	case DSM_MSG_HURRY:
+		if (r->dir && msg->requester == from)
+			return dsm_dir_hurry(d, r, from, msg, now_ns);
 		if (from != r->home || msg->requester == dsm_self(d))
 			return -EPROTO;
 		dsm_page_hurry(d, r, msg, now_ns);

@@ -96,6 +96,10 @@ extern enum dsm_bug dsm_test_bug;
 	X(WRITE_IN_HOLD)		/* ... while an offer is deferred */ \
 	X(WRITE_BLOCKED)		/* ... while it is being given up */ \
 	X(QUEUED_BEHIND_OFFER)						\
+	X(OLDER_JOINS)			/* an older instruction joins a request */ \
+	X(OLDER_QUEUED)			/* ... which waits at home */	\
+	X(OLDER_RUNNING)		/* ... whose transaction runs */ \
+	X(OLDER_LATE)			/* ... which has been served meanwhile */ \
 	X(ANSWERED_ALONE)		/* by home: no DONE */		\
 	X(ANSWERED_LATE)		/* ... after a hold or a pin */	\
 	X(NEXT_BEFORE_DATA)		/* ... and the next transaction starts at once */ \
@@ -195,19 +199,21 @@ static inline u32 dsm_age(u32 since, u64 now_ns)
  * and then swap pages for ever.  Classes make both see the same order nearly
  * always, and an instruction that has lost long enough outranks everybody.
  */
-static inline bool dsm_outranks(u32 age_a, u32 host_a, u32 age_b, u32 host_b)
+static inline u32 dsm_age_class(u32 age)
 {
-	u32 a, b, rank = 0;
+	u32 class = 0;
 
 	/* The lowest class, 4 ms, is longer than a page usually travels. */
-	for (a = age_a >> 5; a; a >>= 1)
-		rank++;
-	for (b = age_b >> 5; b; b >>= 1) {
-		if (!rank)
-			return false;
-		rank--;
-	}
-	return rank || host_a < host_b;
+	for (age >>= 5; age; age >>= 1)
+		class++;
+	return class;
+}
+
+static inline bool dsm_outranks(u32 age_a, u32 host_a, u32 age_b, u32 host_b)
+{
+	u32 a = dsm_age_class(age_a), b = dsm_age_class(age_b);
+
+	return a != b ? a > b : host_a < host_b;
 }
 
 static inline u32 dsm_self(const struct dsm *d)
@@ -272,6 +278,9 @@ int dsm_dir_request(struct dsm *d, struct dsm_ref *r, u32 from,
 void dsm_dir_answered(struct dsm_ref *r, const struct dsm_msg *msg);
 /* End a transaction that has been answered so, and start the next.  After each revoke(). */
 int dsm_dir_settle(struct dsm *d, struct dsm_ref *r, u64 now_ns);
+/* The one who asks has found an older instruction for it; too late is no error. */
+int dsm_dir_hurry(struct dsm *d, struct dsm_ref *r, u32 from,
+		  const struct dsm_msg *msg, u64 now_ns);
 int dsm_dir_done(struct dsm *d, struct dsm_ref *r, u32 from,
 		 const struct dsm_msg *msg, u64 now_ns);
 

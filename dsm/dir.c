@@ -5,12 +5,12 @@
  */
 #include "core.h"
 
-/* As dsm_age(), for a start of which only the low 16 bits are known. */
-static u32 dsm_age16(u16 since, u64 now_ns)
+/* The age of the running transaction's instruction, nearly. */
+static u32 txn_age(const struct dsm_home *dir, u64 now_ns)
 {
-	s16 age = (s16)(dsm_tick(now_ns) - since);
+	s16 age = (s16)((dsm_tick(now_ns) >> 5) - dir->txn_since);
 
-	return age > 0 ? (u32)age : 0;
+	return age > 0 ? (u32)age << 5 : 0;
 }
 
 static u32 owner_of(const struct dsm_home *dir)
@@ -109,6 +109,8 @@ static int start_read(struct dsm *d, struct dsm_ref *r, u32 requester,
 		supplier = dsm_self(d);
 
 	dir->last_reader = w->flags & DSM_F_PLAIN ? 0 : (requester + 1) & 0x7f;
+	if (w->flags & DSM_F_PLAIN)
+		dsm_count(d, DSM_EV_HOME_PLAIN_READ);
 	/* The owner has the last word: unwritten, it gives a copy all the same. */
 	if (dir->migratory && !(w->flags & DSM_F_PLAIN) &&
 	    (!dir->sharers || dsm_bug(OFFER_SHARED))) {
@@ -147,6 +149,8 @@ static int start_write(struct dsm *d, struct dsm_ref *r, u32 requester,
 		saw_migration(d, dir);
 	else if (dir->sharers)
 		saw_sharing(dir);
+	if (dir->sharers && owner_of(dir) == requester)
+		dsm_count(d, DSM_EV_HOME_OWNER_UPGRADE);
 
 	/*
 	 * One host answers the requester, with the page if it needs it: the
@@ -191,7 +195,7 @@ static int start(struct dsm *d, struct dsm_ref *r, u32 requester,
 		 const struct dsm_waiter *w, u64 now_ns)
 {
 	struct dsm_home *dir = r->dir;
-	u16 age = (u16)dsm_age(w->since, now_ns);
+	u16 age = dsm_age_pack(dsm_age(w->since, now_ns));
 
 	dsm_count(d, DSM_EV_HOME_TXN);
 	dsm_trace(d, r, DSM_STEP_TXN, w->type, requester);
@@ -199,7 +203,7 @@ static int start(struct dsm *d, struct dsm_ref *r, u32 requester,
 	dir->txn_host = requester & 0x3f;
 	dir->txn_offer = 0;
 	dir->txn_ended = 0;
-	dir->txn_since = (u16)w->since;
+	dir->txn_since = (u16)(w->since >> 5);
 
 	/* The first to touch a page gets it Exclusive, with no page on the wire. */
 	if (!dir->owner)
@@ -239,15 +243,16 @@ static int hurry(struct dsm *d, struct dsm_ref *r, u32 waiter, const struct dsm_
 		.type = DSM_MSG_HURRY,
 		.requester = (u8)waiter,
 		.version = dir->version,
-		.age = (u16)dsm_age(w->since, now_ns),
+		.age = dsm_age_pack(dsm_age(w->since, now_ns)),
 	};
 	struct dsm_rec *rec = dsm_rec(r->page);
-	u32 txn_age = dsm_age16(dir->txn_since, now_ns), h;
+	u32 h;
 	u64 to = 0;
 	int err;
 
 	/* An untouched page is held by nobody. */
-	if (!dir->owner || !dsm_outranks(msg.age, waiter, txn_age, dir->txn_host) ||
+	if (!dir->owner || !dsm_outranks(dsm_age(w->since, now_ns), waiter,
+					 txn_age(dir, now_ns), dir->txn_host) ||
 	    first_waiter(d, rec, now_ns) != waiter)
 		return 0;
 
@@ -272,7 +277,7 @@ int dsm_dir_request(struct dsm *d, struct dsm_ref *r, u32 from,
 		    const struct dsm_msg *msg, u64 now_ns)
 {
 	struct dsm_waiter w = {
-		.since = dsm_tick(now_ns) - msg->age,
+		.since = dsm_tick(now_ns) - dsm_age_unpack(msg->age),
 		.version = msg->version,
 		.flags = msg->flags,
 		.type = msg->type,
@@ -299,6 +304,30 @@ int dsm_dir_request(struct dsm *d, struct dsm_ref *r, u32 from,
 	rec->waiting |= dsm_bit(from);
 	rec->wait[from] = w;
 	return hurry(d, r, from, &w, now_ns);
+}
+
+int dsm_dir_hurry(struct dsm *d, struct dsm_ref *r, u32 from,
+		  const struct dsm_msg *msg, u64 now_ns)
+{
+	struct dsm_home *dir = r->dir;
+	struct dsm_rec *rec = dsm_rec(r->page);
+	u32 since = dsm_tick(now_ns) - dsm_age_unpack(msg->age);
+
+	if (dir->txn && dir->txn_host == from) {
+		/* Who may hold it up has its age from the request: they need not know. */
+		dir->txn_since = (u16)(since >> 5);
+		dsm_mark(OLDER_RUNNING);
+		return 0;
+	}
+	if (!rec || !(rec->waiting & dsm_bit(from))) {
+		dsm_mark(OLDER_LATE);
+		return 0;
+	}
+	if ((s32)(since - rec->wait[from].since) >= 0)
+		return 0;
+	dsm_mark(OLDER_QUEUED);
+	rec->wait[from].since = since;
+	return hurry(d, r, from, &rec->wait[from], now_ns);
 }
 
 /* ---------------------------------------------------------------- the end */

@@ -69,7 +69,7 @@ enum dsm_msg_type {
 	DSM_MSG_DATA,		/* o/h -> r  the answer, with or without a page */
 	DSM_MSG_INV_ACK,	/* s -> r  my copy is gone from every TLB */
 	DSM_MSG_DONE,		/* r -> h  I have it; next transaction (unless h answered alone) */
-	DSM_MSG_HURRY,		/* h -> o/s  an older instruction waits behind this transaction */
+	DSM_MSG_HURRY,		/* h -> o/s, r -> h  an older instruction waits for this */
 	DSM_MSG_NR,
 
 	DSM_MSG_LINK = 0x80,
@@ -90,7 +90,7 @@ enum dsm_msg_type {
  * @acks:	FWD_X, DATA: INV_ACKs the requester must collect, 0..63
  * @flags:	DSM_F_*
  * @age:	REQ_*, FWD_*, INV: how long the requester's instruction has been
- *		trying, in DSM_TICK_NS units, saturating; HURRY: the waiter's
+ *		trying, packed (dsm_age_pack()); HURRY: the waiter's
  * @epoch:	membership epoch of the space
  * @gfn:	guest frame number
  * @version:	data version, see PROTOCOL.rst
@@ -158,8 +158,28 @@ enum dsm_state {
 #define DSM_TICK_NS	(1ULL << DSM_TICK_SHIFT)
 /* No hold reaches further than this after the grant, in ticks (1.07 s). */
 #define DSM_HOLD_TICKS	8191U
-/* Ages saturate here, in ticks (4.3 s); equal ages are ordered by host id. */
-#define DSM_AGE_TICKS	32767U
+/*
+ * Ages saturate here, in ticks (139 s); equal ages are ordered by host id, so what
+ * waits longer could starve.  In 15 bits: exact below 2^14 ticks, then by 64.
+ */
+#define DSM_AGE_TICKS	((1U << 14) + (((1U << 14) - 1) << 6))
+
+static inline u16 dsm_age_pack(u32 ticks)
+{
+	if (ticks < 1U << 14)
+		return (u16)ticks;
+	if (ticks > DSM_AGE_TICKS)
+		ticks = DSM_AGE_TICKS;
+	return (u16)((1U << 14) + ((ticks - (1U << 14)) >> 6));
+}
+
+/* Any 16 bits are an age. */
+static inline u32 dsm_age_unpack(u16 age)
+{
+	if (age < 1U << 14)
+		return age;
+	return age >= 1U << 15 ? DSM_AGE_TICKS : (1U << 14) + ((age - (1U << 14)) << 6);
+}
 
 /**
  * struct dsm_page - one covered gfn at this host
@@ -170,7 +190,7 @@ enum dsm_state {
 struct dsm_page {
 	void *word;		/* the frame, or the record (has_rec) that has the frame */
 	u64 grant:24;		/* tick of the grant, wraps after 36 min */
-	u64 age:15;		/* of the instruction at the grant, ticks, saturating */
+	u64 age:15;		/* of the instruction at the grant, packed */
 	u64 hold:13;		/* held until grant + hold, ticks; 0: not held */
 	u64 version:8;		/* low bits of the data version */
 	u64 state:2;		/* enum dsm_state */
@@ -186,7 +206,7 @@ struct dsm_page {
 struct dsm_home {
 	u64 sharers;		/* hosts with Shared copies, owner not included */
 	u16 version;		/* counts grants of write access */
-	u16 txn_since;		/* start of the oldest instruction that waits for it, ticks */
+	u16 txn_since;		/* start of the oldest instruction that waits for it, 32 ticks */
 	u32 owner:7;		/* host + 1; 0: never touched */
 	u32 txn:2;		/* message type of the running transaction, 0: idle */
 	u32 txn_host:6;		/* its requester */
@@ -270,6 +290,10 @@ struct dsm_range {
 	X(MIGRATORY_CLEAN, migratory_clean)				\
 	/* home: write by the latest, only reader of another's page */	\
 	X(HOME_MIGRATORY, home_migratory)				\
+	/* home: write by the owner of a page that others read */	\
+	X(HOME_OWNER_UPGRADE, home_owner_upgrade)			\
+	/* home: plain reads: page-table walks, copies */		\
+	X(HOME_PLAIN_READ, home_plain_read)				\
 	/* home: page found to be migratory */				\
 	X(HOME_PROMOTE, home_promote)					\
 	/* home: page is migratory no longer */				\

@@ -55,14 +55,14 @@ static u64 hold_end(const struct dsm_page *p, u64 now_ns)
 static void hold_start(struct dsm *d, struct dsm_page *p, u32 since, u64 now_ns)
 {
 	p->grant = dsm_tick(now_ns) & GRANT_MASK;
-	p->age = dsm_age(since, now_ns);
+	p->age = dsm_age_pack(dsm_age(since, now_ns)) & 0x7fff;
 	p->hold = dsm_bug(NO_HOLD) ? 0 : ticks_up(d->cfg.hold_max_ns) + 1;
 }
 
 /* How long the instruction that the page is held for has been trying by now. */
 static u32 hold_age(const struct dsm_page *p, u64 now_ns)
 {
-	u32 age = p->age + hold_run(p, now_ns);
+	u32 age = dsm_age_unpack(p->age) + hold_run(p, now_ns);
 
 	return age > DSM_AGE_TICKS ? DSM_AGE_TICKS : age;
 }
@@ -71,12 +71,8 @@ static u32 hold_age(const struct dsm_page *p, u64 now_ns)
 static bool asker_goes_first(const struct dsm *d, const struct dsm_page *p,
 			     const struct dsm_msg *msg, u64 now_ns)
 {
-	u32 theirs = msg->age;
-
-	if (theirs > DSM_AGE_TICKS)
-		theirs = DSM_AGE_TICKS;
 	return !dsm_bug(NO_AGE) &&
-	       dsm_outranks(theirs, msg->requester, hold_age(p, now_ns), dsm_self(d));
+	       dsm_outranks(dsm_age_unpack(msg->age), msg->requester, hold_age(p, now_ns), dsm_self(d));
 }
 
 /*
@@ -592,7 +588,7 @@ static int request(struct dsm *d, struct dsm_ref *r, enum dsm_want want, u32 sin
 	struct dsm_msg msg = {
 		.type = write ? DSM_MSG_REQ_X : DSM_MSG_REQ_S,
 		.requester = (u8)dsm_self(d),
-		.age = (u16)dsm_age(since, now_ns),
+		.age = dsm_age_pack(dsm_age(since, now_ns)),
 	};
 
 	if (!rec)
@@ -635,6 +631,30 @@ static bool satisfied(const struct dsm_page *p, bool write, bool *writable)
 		return false;
 	*writable = p->state == DSM_EXCLUSIVE && !revoking && (write || p->written);
 	return write ? *writable : p->state != DSM_INVALID;
+}
+
+/*
+ * An access joins the host's request.  If it is older by a class than those for
+ * whom that was made, the home must know, or the request would wait as they do.
+ */
+static int join(struct dsm *d, struct dsm_ref *r, u32 since, u64 now_ns)
+{
+	struct dsm_rec *rec = dsm_rec(r->page);
+	u32 before = dsm_age(rec->since, now_ns), age = dsm_age(since, now_ns);
+	struct dsm_msg msg = {
+		.type = DSM_MSG_HURRY,
+		.requester = (u8)dsm_self(d),
+		.age = dsm_age_pack(age),
+	};
+
+	dsm_count(d, DSM_EV_COALESCED);
+	if ((s32)(since - rec->since) >= 0)
+		return 0;
+	rec->since = since;
+	if (dsm_age_class(age) <= dsm_age_class(before))
+		return 0;
+	dsm_mark(OLDER_JOINS);
+	return dsm_post(d, r, r->home, &msg, NULL, 0, now_ns);
 }
 
 static int wait_for(struct dsm_rec *rec)
@@ -681,10 +701,11 @@ int dsm_access(struct dsm *d, u64 gfn, enum dsm_want want, u64 since_ns, u64 now
 
 		rec = dsm_rec(r.page);
 		if (rec && rec->req) {
-			if ((s32)(since - rec->since) < 0)
-				rec->since = since;
-			dsm_count(d, DSM_EV_COALESCED);
-			return wait_for(rec);
+			err = join(d, &r, since, now_ns);
+			if (!err)
+				return wait_for(rec);
+			dsm_fail(d);
+			return -EPROTO;
 		}
 		if (rec && rec->revoking) {
 			dsm_mark_if(r.page->state == DSM_EXCLUSIVE && !r.page->written,

@@ -256,6 +256,46 @@ static void waiter_has_gone(void **state)
 	net_check(&net);
 }
 
+/* An older instruction joins a request: the home learns, wherever the request is. */
+static void older_joins(void **state)
+{
+	(void)state;
+	get_held(1, true);
+	assert_int_equal(net_access(&net, 2, 0, true), DSM_WAIT);
+	net_settle(&net);				/* running, FWD_X deferred at 1 */
+	assert_int_equal(net_access(&net, 3, 0, true), DSM_WAIT);
+	assert_int_equal(net_access(&net, 4, 0, true), DSM_WAIT);
+	net_settle(&net);				/* both queued */
+	net_mark(&net);
+	assert_int_equal(net_access_since(&net, 4, 0, false, net.now - 1 * MS), DSM_WAIT);
+	assert_int_equal(net.sent, 0);			/* the same class */
+	assert_int_equal(net_access_since(&net, 4, 0, true, net.now - 300 * MS), DSM_WAIT);
+	assert_int_equal(net.sent, 1);
+	net_deliver(&net, 4, 0, DSM_MSG_HURRY);
+	net_deliver(&net, 0, 1, DSM_MSG_HURRY);		/* behind it 1 yields */
+	assert_int_equal(net.h[1].events[DSM_EV_HOLD_YIELD], 1);
+	assert_int_equal(net_access_since(&net, 2, 0, true, net.now - 10 * MS), DSM_WAIT);
+	net_deliver(&net, 2, 0, DSM_MSG_HURRY);		/* it is the running one */
+	net.now = net.h[1].timer_ns;
+	fire(1);
+	net_deliver(&net, 1, 2, DSM_MSG_DATA);
+	net_deliver(&net, 2, 0, DSM_MSG_DONE);
+	assert_int_equal(net_info(&net, 0, 0).txn_host, 4);	/* before 3 */
+	net_unhold(&net, 2, 0);
+	net_settle(&net);
+	net_unhold(&net, 4, 0);
+	net_settle(&net);
+	if (net_info(&net, 4, 0).deferred) {
+		net.now = net.h[4].timer_ns;
+		fire(4);
+	}
+	net_settle(&net);
+	net_check(&net);
+	/* late: the request has been served */
+	assert_int_equal(net_inject(&net, 0, 2, &(struct dsm_msg){ .type = DSM_MSG_HURRY,
+			 .requester = 2, .epoch = NET_EPOCH, .age = 9 }, false), 0);
+}
+
 /*
  * Home answers alone, so nobody says DONE: the next transaction starts while the
  * answer is on its way, and what it sends to the same host comes after it.
@@ -806,7 +846,7 @@ int main(void)
 		T(fwd_s_at_owner_with_upgrade), T(request_before_others_done),
 		T(home_queues_itself), T(home_sharer_loses_upgrade), T(faults_coalesce),
 		T(waiter_has_gone), T(queue_order),
-		T(next_before_data), T(next_before_upgrade), T(queue_answered_at_once),
+		T(next_before_data), T(next_before_upgrade), T(queue_answered_at_once), T(older_joins),
 		T(hold_defers_write), T(hold_for_write_defers_read), T(hold_for_read_lets_readers),
 		T(hold_defers_invalidation), T(hold_shortens), T(hold_extends_to_limit),
 		T(hold_of_older_stays), T(hold_yields), T(hold_between_equals), T(hurry_makes_it_yield), T(hurry_too_late),

@@ -129,6 +129,24 @@ static void link_messages(void **state)
 	assert_int_equal(dsm_wire_decode(buf, sizeof(buf), &back), -EPROTO);
 }
 
+/* Ages: exact at first, then coarser, never out of order, and saturating. */
+static void ages(void **state)
+{
+	u32 age, last = 0;
+
+	(void)state;
+	for (age = 0; age < DSM_AGE_TICKS + 1000; age++) {
+		u32 back = dsm_age_unpack(dsm_age_pack(age));
+
+		assert_true(back >= last && back <= age && age - back < (age < 16384 ? 1 : 64 + 1000));
+		last = back;
+	}
+	assert_int_equal(dsm_age_pack(~0U), 32767);
+	assert_int_equal(dsm_age_unpack(32767), DSM_AGE_TICKS);
+	assert_int_equal(dsm_age_unpack(32768), DSM_AGE_TICKS);
+	assert_int_equal(dsm_age_unpack(65535), DSM_AGE_TICKS);
+}
+
 static void names(void **state)
 {
 	u8 t;
@@ -150,6 +168,7 @@ int main(void)
 		cmocka_unit_test(bad_fields),
 		cmocka_unit_test(flags_by_type),
 		cmocka_unit_test(link_messages),
+		cmocka_unit_test(ages),
 		cmocka_unit_test(names),
 	};
 

@@ -110,7 +110,7 @@ struct dsm_msg {
 
 #define DSM_WIRE_SIZE	32
 #define DSM_WIRE_MAGIC	0x5643		/* "CV" */
-#define DSM_WIRE_VERSION 3
+#define DSM_WIRE_VERSION 4
 
 /**
  * dsm_wire_encode() - write a header in wire format

@@ -3,6 +3,8 @@
  * Access to pages of a space: asking, waiting, and the kernel's own copies.
  */
 #include <linux/highmem.h>
+#include <linux/minmax.h>
+#include <linux/moduleparam.h>
 #include <linux/sched/clock.h>
 #include <linux/sched/signal.h>
 
@@ -17,6 +19,15 @@
  * in a loop and not in a retry; generous for slow (emulated) hosts.
  */
 #define ATTEMPT_MAX_NS	(10 * NSEC_PER_MSEC)
+
+static unsigned int min_run_us = 200;
+module_param(min_run_us, uint, 0644);
+MODULE_PARM_DESC(min_run_us, "how long a page that was waited for stays once the vCPU runs, 1..20000");
+
+u64 cvmm_min_run_ns(void)
+{
+	return clamp(READ_ONCE(min_run_us), 1U, 20000U) * (u64)NSEC_PER_USEC;
+}
 
 /* ------------------------------------------------------------ waiting */
 
@@ -167,7 +178,7 @@ void cvmm_space_entered(struct cvmm_space *space, struct cvmm_space_holds *h)
 	if (!h->nr || h->entered_ns)
 		return;
 	for (i = 0; i < h->nr; i++)
-		hold_page(space, h->gfn[i], h->first_ns, CVMM_MIN_RUN_NS);
+		hold_page(space, h->gfn[i], h->first_ns, cvmm_min_run_ns());
 	h->entered_ns = ktime_get_ns();
 }
 
@@ -258,7 +269,7 @@ int cvmm_space_fault(struct cvmm_space *space, u64 gfn, unsigned int flags,
 
 	cvmm_count(&space->stats, CVMM_SC_FAULT_VCPU);
 	/* It had this page, and time to use it: what comes now is another attempt. */
-	if (holds && holds->entered_ns && now - holds->entered_ns > CVMM_MIN_RUN_NS &&
+	if (holds && holds->entered_ns && now - holds->entered_ns > cvmm_min_run_ns() &&
 	    holds_has(holds, gfn))
 		holds_restart(holds, holds->rip, now);
 	a.since_ns = holds && holds->first_ns ? holds->first_ns : now;

@@ -37,9 +37,6 @@ static_assert(CVMM_MAX_HOSTS == DSM_MAX_HOSTS);
 #define CVMM_WAITQ_BITS		8
 #define CVMM_WRITERS_BITS	6
 
-/* How long a page stays after the access it was fetched for can run. */
-#define CVMM_MIN_RUN_NS		(200 * NSEC_PER_USEC)
-
 /* Events counted by the space itself; the core counts its own. */
 #define CVMM_SPACE_COUNTERS(X)						\
 	X(FAULT_MAPPING)	/* faults on user mappings */		\
@@ -232,6 +229,8 @@ struct cvmm_acquire {
  * filled, else the error of cvmm_space_fault() without the lock.
  */
 int cvmm_space_acquire(struct cvmm_space *space, struct cvmm_acquire *a);
+/* How long a page stays after the access it was fetched for can run (parameter min_run_us). */
+u64 cvmm_min_run_ns(void);
 void cvmm_space_wake(struct cvmm_space *space, u64 gfn);
 void cvmm_space_wake_all(struct cvmm_space *space);
 

@@ -66,7 +66,8 @@ counters()
 		awk '{ n += $2 } END { print n + 0 }'
 }
 
-check "the module loads" cvmm_load
+# Pages travel for milliseconds here: see kmod/SPACE.rst for the parameter.
+check "the module loads" cvmm_load min_run_us=4000
 check "vmmd starts" vmmd_up
 hosts-barrier "vmmd is up" || exit 1
 
@@ -117,7 +118,7 @@ if on_host 0; then
 	name = "cluster"; memory = "$memory";
 	kernel = "$kernel"; initrd = "$CVMM_TREE/build/guest.img";
 	cmdline = "console=ttyS0 loglevel=5 panic=-1 $words cvmm.tests=\"$tests\" cvmm.end=$end";
-	slowdown = 10;
+	slowdown = $((5 * CVMM_HOSTS));
 	nodes = ( $(nodes) );
 	END
 	sed -i 's/cvmm.tests="\(.*\)" cvmm.end/cvmm.tests=\\"\1\\" cvmm.end/' "$out.cfg"

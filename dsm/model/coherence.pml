@@ -15,7 +15,9 @@
  *	PIN	protect() may find a pin
  *	SIGNAL	with RANK: a vCPU may go away while it waits; that of host 0 does not
  *	KINDS	with RANK: 1..3 kinds of instructions
- *	WHO	with RANK: the host of whose vCPU "served" speaks
+ *	XTRA	with RANK: this host has a second vCPU, number N
+ *	WHO	with RANK: the vCPU of which "served" speaks
+ *	NO_OFFER the home offers no page on a read
  *	OPS	with RANK: instructions of each vCPU; 0: no end
  *	LOSS	a host may be lost, the space fails, a new epoch begins
  *	LAX	what a host would refuse is not reported (to see what it would do)
@@ -60,44 +62,53 @@
 #define INV_ACK 7
 #define DONE 8
 #define HURRY 9
-/* not messages: the tail calls of revoke(), start() and complete() */
+/* not messages: the tail calls of revoke(), start(), complete() and finish() */
 #define REVOKE 10
 #define START 11
 #define COMPLETE 12
+#define FINISH 13
 
 /* DSM_F_* */
 #define HAVE 1
 #define SAME 2
 #define ZERO 4
 #define EXCL 8
+#define CLEAN 32
 
 /* struct dsm_page and struct dsm_rec of one page at one host. */
 typedef copy {
 	unsigned state : 2;
 	unsigned version : 2;
+	unsigned written : 1;
 	unsigned hold : 2;		/* RANK: HELD for this host's instruction, or RUNS_OUT */
-	unsigned hold_write : 1;	/* RANK */
+	unsigned hold_x : 1;		/* XTRA: for that of the second vCPU */
 	unsigned old : 1;		/* ghost: a later value has been written elsewhere */
+	unsigned unwritten : 1;		/* ghost: came whole on a read, no write has been granted */
 	/* own request */
 	unsigned req : 2;
+	unsigned req_x : 1;		/* XTRA: the second vCPU is the oldest that waits for it */
 	unsigned answered : 1;
-	unsigned flags : 4;
+	unsigned flags : 6;
+	unsigned alone : 1;		/* by the home (data_from) */
 	unsigned acks_needed : 2;
 	unsigned acks_from : 4;
 	unsigned known : 1;
 	unsigned rversion : 2;
 	unsigned sleepers : 1;
 	unsigned data : 2;		/* ghost: page on its way here: 0 no, 1 right, 2 old */
+	unsigned coming : 2;		/* ghost: state that the home's lone answer will bring */
 	/* deferred message */
 	unsigned dtype : 3;
 	unsigned dreq : 2;
 	unsigned dacks : 2;
-	unsigned dsame : 1;
+	unsigned dflag : 1;		/* SAME of FWD_X, EXCL of FWD_S */
 	unsigned dversion : 2;
 	unsigned yield : 1;		/* RANK: yield_ns is set */
 	unsigned revoking : 1;
+	unsigned decided : 1;		/* ghost: and the page goes whole */
 	/* this host's request in the home's queue (dsm_rec.wait[]) */
 	unsigned wtype : 2;		/* 0: not waiting */
+	unsigned wx : 1;		/* XTRA */
 	unsigned whave : 1;
 	unsigned wversion : 2
 };
@@ -109,6 +120,11 @@ typedef home {
 	unsigned version : 2;
 	unsigned txn : 2;
 	unsigned txn_host : 2;
+	unsigned txn_x : 1;		/* XTRA */
+	unsigned offer : 1;
+	unsigned ended : 1;
+	unsigned eflags : 6;		/* EXCL and CLEAN of the answer that ended it */
+	unsigned said_clean : 1;	/* ghost: who gave the page for this transaction did */
 	unsigned written : 1		/* ghost: somebody has stored something */
 };
 
@@ -123,14 +139,23 @@ chan link[P * N * N] = [CAP] of { byte, byte, byte, byte };
 #define HOME(page)	((page) == 0 -> HOME0 : HOME1)
 
 #ifdef RANK
-/* One vCPU a host: its instruction (0: none), the page + 1 it waits for. */
+/* One vCPU a host, XTRA: a second at one: its instruction (0: none), the page + 1 it waits for. */
 typedef vcpu {
 	unsigned insn : 3;
 	unsigned wait : 2;
 	unsigned rank : 3;		/* 1: oldest of those that miss a page; 0: misses none */
 	unsigned ops : 2
 };
-vcpu v[N];
+#ifdef XTRA
+#define NV (N + 1)
+#define HOST(cpu)	((cpu) == N -> XTRA : (cpu))
+#define CPU(host, x)	((x) -> N : (host))
+#else
+#define NV N
+#define HOST(cpu)	(cpu)
+#define CPU(host, x)	(host)
+#endif
+vcpu v[NV];
 #define FIRST(a, b)	(v[a].rank && (!v[b].rank || v[a].rank < v[b].rank) || \
 			 !v[a].rank && !v[b].rank && (a) < (b))
 #endif
@@ -165,14 +190,29 @@ bit epoch;
 #define RESTART 5		/* LOSS: the next life; what is on the links stays there */
 #define ROTATE 6		/* BUG_REORDER: the first message on a link becomes the last */
 hidden byte ev, pg, src, me;
-hidden byte pick;		/* bit 0: a hold defers; bit 1: a pin; the rest: which waiter */
+/*
+ * The choices in it.  Bit 0: a hold defers; 1: a pin; 2: an offer; 3: that of the same
+ * step's next transaction, too; from 4: which waiter.
+ */
+#ifdef RANK
+byte pick;			/* liveness looks into atomic sequences */
+#else
+hidden byte pick;
+#endif
+hidden byte cpu_;		/* RANK: which vCPU, of me */
+bit again;			/* not hidden, as d_steps set it: the step goes on with a new pick */
+hidden byte offers, settles;		/* dsm_dir_settle() is due */
 /* and within it, all set before use */
 hidden byte m_type, m_from, m_req, m_arg, m_ver, m_acks, m_flags;
 hidden byte n_type, x_to, x_mask, x_inv, x_acks, x_granter, x_reply, x_i, x_k, x_best;
 hidden byte x_same, asking, granted, x_found, w_have;
 hidden byte w_ver, r_type, x_nx, x_no, x_rd, x_ver, x_ow;
+hidden byte m_x, p_x, w_x;	/* XTRA: a message speaks for the second vCPU */
+hidden byte x_whole, x_clean, x_st, e_nx, e_rd, e_ow, e_ver;
 hidden byte single_writer, one_owner, one_version, page_not_lost, read_last_written,
-	directory_right, sleeper_not_forgotten, link_capacity, accepted, nobody_else_has_it;
+	directory_right, sleeper_not_forgotten, link_capacity, accepted, nobody_else_has_it,
+	clean_is_true, only_written_is_taken, home_is_told, written_is_exclusive,
+	decision_stands;
 
 /* ONLY: the number of the one check to make, to see that it finds a bug that others find, too */
 #ifndef ONLY
@@ -186,7 +226,13 @@ hidden byte single_writer, one_owner, one_version, page_not_lost, read_last_writ
 #define refuse(cond)	accepted = !(cond); assert(accepted)
 #endif
 
-/* dsm_post().  Always the last thing a function does where @_to may be this host. */
+#ifdef XTRA
+#define WITH_X(req)	((req) + 4 * p_x)
+#else
+#define WITH_X(req)	req
+#endif
+
+/* dsm_post(), for the vCPU p_x of _req.  Last in a function where _to may be this host. */
 inline post(_to, _type, _req, _acks, _flags, _ver)
 {
 	x_to = _to;
@@ -197,14 +243,27 @@ inline post(_to, _type, _req, _acks, _flags, _ver)
 		m_acks = _acks;
 		m_flags = _flags;
 		m_ver = _ver;
+		m_x = p_x;
 		m_type = _type
 	:: else ->
+		/* dsm_dir_answered() */
+		if
+#ifdef BUG_SETTLE_EARLY
+		:: _type == DATA && me == HOME(pg) ->
+#else
+		:: _type == DATA && me == HOME(pg) && !(_acks) ->
+#endif
+			d[pg].ended = 1;
+			d[pg].eflags = (_flags) & (EXCL | CLEAN);
+			C(x_to).coming = (((_flags) & EXCL) -> EXCLUSIVE : SHARED)
+		:: else
+		fi;
 		link_capacity = nfull(L(me, x_to));
 		assert(link_capacity);
 #ifdef LOSS
-		L(me, x_to)!_type, _req, _acks + 4 * (_flags), _ver + VERSIONS * epoch
+		L(me, x_to)!_type, WITH_X(_req), _acks + 4 * (_flags), _ver + VERSIONS * epoch
 #else
-		L(me, x_to)!_type, _req, _acks + 4 * (_flags), _ver
+		L(me, x_to)!_type, WITH_X(_req), _acks + 4 * (_flags), _ver
 #endif
 	fi
 }
@@ -220,7 +279,13 @@ inline wake()
 		if
 		:: v[me].wait == pg + 1 -> v[me].wait = 0
 		:: else
+		fi;
+#ifdef XTRA
+		if
+		:: me == XTRA && v[N].wait == pg + 1 -> v[N].wait = 0
+		:: else
 		fi
+#endif
 #endif
 #endif
 	:: else
@@ -260,21 +325,37 @@ inline put_rec()
 	fi
 }
 
+/* defer(), of the message in m_ */
+inline defer()
+{
+	C(me).dtype = m_type;
+	C(me).dreq = m_req;
+	C(me).dacks = m_acks;
+	C(me).dflag = (m_flags & (SAME | EXCL)) != 0;
+	C(me).dversion = m_ver
+}
+
+/* hands_over() */
+#ifdef BUG_CLEAN_TAKEN
+#define HANDS_OVER(type, offer)	((type) == FWD_S && (offer))
+#else
+#define HANDS_OVER(type, offer)	((type) == FWD_S && (offer) && C(me).written)
+#endif
+
 /* revoke(): give up rights, now.  The message is in m_. */
 inline revoke()
 {
 	r_type = m_type;
 	x_found = false;
+	x_whole = r_type != FWD_S || HANDS_OVER(r_type, m_flags & EXCL);
+	x_clean = C(me).state == EXCLUSIVE && !C(me).written;
 #ifdef PIN
 	if
 	:: (pick & 2) && (m_type != FWD_S || C(me).state == EXCLUSIVE) && !C(me).revoking ->
 		/* revoke_busy() */
-		C(me).dtype = m_type;
-		C(me).dreq = m_req;
-		C(me).dacks = m_acks;
-		C(me).dsame = (m_flags & SAME) != 0;
-		C(me).dversion = m_ver;
+		defer();
 		C(me).revoking = 1;
+		C(me).decided = x_whole;
 		x_found = true
 	:: else
 	fi;
@@ -282,46 +363,63 @@ inline revoke()
 	if
 	:: x_found -> m_type = 0
 	:: else ->
+		decision_stands = !C(me).revoking || x_whole == C(me).decided;
+		demand(decision_stands, 13);
 		C(me).dtype = 0;
 		C(me).dreq = 0;
 		C(me).dacks = 0;
-		C(me).dsame = 0;
+		C(me).dflag = 0;
 		C(me).dversion = 0;
 		C(me).yield = 0;
 		C(me).revoking = 0;
+		C(me).decided = 0;
+		clean_is_true = x_clean == C(me).unwritten;
+		demand(clean_is_true, 9);
+		only_written_is_taken = r_type != FWD_S || !x_whole || !C(me).unwritten;
+		demand(only_written_is_taken, 10);
+		d[pg].said_clean = x_clean;
 		x_reply = DATA;
 		x_acks = 0;
-		n_type = 0;
+		n_type = (x_clean -> CLEAN : 0);
 		if
 		:: r_type == FWD_S ->
 			C(m_req).data = 1 + C(me).old;
-#ifndef BUG_DOWNGRADE_EARLY
 			if
-			:: C(me).state == EXCLUSIVE -> C(me).state = OWNED
-			:: else
-			fi;
+			:: x_whole ->
+				n_type = n_type | EXCL;
+				m_ver = (m_ver + 1) % VERSIONS
+#ifndef BUG_DOWNGRADE_EARLY
+			:: !x_whole && C(me).state == EXCLUSIVE -> C(me).state = OWNED
 #endif
-			C(me).hold_write = 0
+			:: else
+			fi
 		:: r_type == FWD_X ->
-			n_type = EXCL | (m_flags & SAME);
+			n_type = n_type | EXCL | (m_flags & SAME);
 			x_acks = m_acks;
 			if
 			:: m_flags & SAME
 			:: else -> C(m_req).data = 1 + C(me).old
 			fi
-		:: else -> x_reply = INV_ACK
+		:: else -> x_reply = INV_ACK; n_type = 0
 		fi;
+#ifndef BUG_KEEP_WRITTEN
+		C(me).written = 0;
+#endif
+		C(me).unwritten = 0;
 		if
 #ifdef BUG_ACK_EARLY
-		:: r_type == FWD_X ->
+		:: x_whole && r_type != INV ->
+#elif defined(BUG_KEEP_COPY)
+		:: x_whole && r_type == FWD_S -> C(me).state = SHARED
+		:: x_whole && r_type != FWD_S ->
 #else
-		:: r_type != FWD_S ->
+		:: x_whole ->
 #endif
 			C(me).state = INVALID;
 			C(me).version = 0;
 			C(me).old = 0;
 			C(me).hold = 0;
-			C(me).hold_write = 0
+			C(me).hold_x = 0
 		:: else
 		fi;
 		if
@@ -330,6 +428,7 @@ inline revoke()
 		fi;
 		put_rec();
 		m_type = 0;
+		p_x = 0;
 		post(m_req, x_reply, m_req, x_acks, n_type, m_ver)
 	fi
 }
@@ -341,14 +440,15 @@ inline page_revoke()
 	if
 	:: m_type == FWD_S ->
 		refuse(C(me).state == INVALID || C(me).state == SHARED && m_from != me ||
+		       C(me).state != EXCLUSIVE && (m_flags & EXCL) ||
 		       C(me).version != m_ver)
 	:: m_type == FWD_X ->
 		refuse(C(me).state == INVALID ||
 		       C(me).state == SHARED && !(m_from == me && (m_flags & SAME)) ||
-		       C(me).state == EXCLUSIVE && (m_flags & SAME) ||
+		       C(me).state == EXCLUSIVE && ((m_flags & SAME) || m_acks) ||
 		       (C(me).version + 1) % VERSIONS != m_ver)
 	:: else ->
-		refuse(C(me).state != SHARED && C(me).state != OWNED ||
+		refuse(C(me).state != SHARED ||
 		       (C(me).version + 1) % VERSIONS != m_ver)
 	fi;
 	if
@@ -362,20 +462,16 @@ inline page_revoke()
 #define OWN_REQUEST C(me).req
 #endif
 #ifdef RANK
-		:: OWN_REQUEST || m_type == FWD_S && !C(me).hold_write || !C(me).hold -> revoke()
+		:: OWN_REQUEST || !C(me).hold -> revoke()
 #else
 		:: OWN_REQUEST || !(pick & 1) -> revoke()
 #endif
 		:: else ->
-			/* defer() */
-			C(me).dtype = m_type;
-			C(me).dreq = m_req;
-			C(me).dacks = m_acks;
-			C(me).dsame = (m_flags & SAME) != 0;
-			C(me).dversion = m_ver;
+			defer();
 #ifdef RANK
 #ifndef BUG_NO_PRECEDENCE
-			C(me).yield = C(me).hold == HELD && FIRST(m_req, me);
+			C(me).yield = C(me).hold == HELD &&
+				      FIRST(CPU(m_req, m_x), CPU(me, C(me).hold_x));
 #endif
 #endif
 			m_type = 0
@@ -388,12 +484,19 @@ inline page_hurry()
 {
 #if defined(RANK) && !defined(BUG_NO_PRECEDENCE)
 	if
-	:: C(me).dtype && !C(me).revoking && FIRST(m_req, me) -> C(me).yield = 1
+	:: C(me).dtype && !C(me).revoking && FIRST(CPU(m_req, m_x), CPU(me, C(me).hold_x)) ->
+		C(me).yield = 1
 	:: else
 	fi;
 #endif
 	m_type = 0
 }
+
+#ifdef XTRA
+#define WAITED_FOR	(v[me].wait == pg + 1 || me == XTRA && v[N].wait == pg + 1)
+#else
+#define WAITED_FOR	(v[me].wait == pg + 1)
+#endif
 
 /* complete(), when all that is needed has come */
 inline complete()
@@ -414,12 +517,34 @@ inline complete()
 		fi;
 		C(me).version = C(me).rversion;
 		C(me).state = ((C(me).flags & EXCL) -> EXCLUSIVE : SHARED);
+		C(me).written = (C(me).req == REQ_X || (C(me).flags & ZERO));
+		C(me).unwritten = (C(me).req == REQ_S && (C(me).flags & (EXCL | ZERO)) == EXCL);
 #if defined(RANK) && !defined(BUG_NO_HOLD)
-		C(me).hold = (asking || v[me].wait == pg + 1 -> HELD : RUNS_OUT);
-		C(me).hold_write = (C(me).req == REQ_X);
+		C(me).hold = (asking || WAITED_FOR -> HELD : RUNS_OUT);
+		C(me).hold_x = C(me).req_x;
 #endif
 		x_ver = C(me).rversion;
+		n_type = C(me).flags & (EXCL | CLEAN);
+#ifdef BUG_CLEAN_DROPPED
+		n_type = n_type & EXCL;
+#endif
+		/* The home that has answered alone knows. */
+		x_found = (me == HOME(pg) || !C(me).alone || C(me).acks_needed);
+#ifdef BUG_DONE_ANYWAY
+		x_found = true;
+#endif
+#ifdef BUG_NO_DONE
+		x_found = false;
+#endif
+#ifdef BUG_WAKE_READERS
+		if
+		:: C(me).req == REQ_S && v[me].wait == pg + 1 && v[me].insn == 1 -> C(me).sleepers = 0
+		:: else
+		fi;
+#endif
 		C(me).req = 0;
+		C(me).req_x = 0;
+		C(me).alone = 0;
 		C(me).answered = 0;
 		C(me).flags = 0;
 		C(me).acks_needed = 0;
@@ -427,14 +552,20 @@ inline complete()
 		C(me).known = 0;
 		C(me).rversion = 0;
 		wake();
+		/* get_waiting() in it changes no x_found */
 		put_rec();
-#ifndef BUG_NO_DONE
-		post(HOME(pg), DONE, me, 0, 0, x_ver)
-#endif
+		p_x = 0;
+		if
+		:: x_found -> post(HOME(pg), DONE, me, 0, n_type, x_ver)
+		:: else
+		fi
 	:: else
 #ifdef BUG_EARLY_DONE
 		if
-		:: C(me).answered -> x_ver = C(me).rversion; post(HOME(pg), DONE, me, 0, 0, x_ver)
+		:: C(me).answered ->
+			x_ver = C(me).rversion;
+			p_x = 0;
+			post(HOME(pg), DONE, me, 0, EXCL, x_ver)
 		:: else
 		fi
 #endif
@@ -447,7 +578,7 @@ inline page_data()
 	refuse(!C(me).req || C(me).answered || C(me).dtype);
 	refuse(C(me).known && C(me).rversion != m_ver);
 	refuse(C(me).req == REQ_X && !(m_flags & EXCL));
-	refuse(C(me).req == REQ_S && (m_flags & EXCL) && !(m_flags & ZERO));
+	refuse(C(me).req == REQ_S && m_acks);
 	if
 	:: m_flags & SAME ->
 		refuse(C(me).state == INVALID || (C(me).version + 1) % VERSIONS != m_ver);
@@ -467,7 +598,9 @@ inline page_data()
 		refuse(!C(me).data)
 	:: else
 	fi;
+	C(me).coming = 0;
 	C(me).answered = 1;
+	C(me).alone = (m_from == HOME(pg));
 	C(me).flags = m_flags;
 	C(me).acks_needed = m_acks;
 	C(me).rversion = m_ver;
@@ -486,20 +619,36 @@ inline page_ack()
 	m_type = COMPLETE
 }
 
-/* start(), start_read(), start_write(): r_type, m_from, w_have, w_ver are the request */
+/* start(), start_read(), start_write(): r_type, m_from, w_have, w_ver, w_x are the request */
 inline start()
 {
 	d[pg].txn = r_type;
 	d[pg].txn_host = m_from;
+	d[pg].txn_x = w_x;
+	p_x = w_x;
 	m_type = 0;
 	if
 	:: !d[pg].owner ->
+		p_x = 0;
 		post(m_from, DATA, m_from, 0, EXCL | ZERO, 1)
 	:: d[pg].owner && r_type == REQ_S ->
 		refuse((d[pg].sharers & BIT(m_from)) || d[pg].owner == m_from + 1);
 		x_granter = ((d[pg].sharers & BIT(me)) -> me : d[pg].owner - 1);
 		x_ver = d[pg].version;
-		post(x_granter, FWD_S, m_from, 0, 0, x_ver)
+		n_type = 0;
+		/* The policy: any. */
+		if
+#ifdef BUG_OFFER_SHARED
+		:: offers & 1 ->
+#else
+		:: (offers & 1) && !d[pg].sharers ->
+#endif
+			d[pg].offer = 1;
+			n_type = EXCL;
+			offers = offers >> 1
+		:: else
+		fi;
+		post(x_granter, FWD_S, m_from, 0, n_type, x_ver)
 	:: else ->
 		x_mask = d[pg].sharers | BIT(d[pg].owner - 1);
 		x_inv = x_mask & ~BIT(m_from);
@@ -533,6 +682,7 @@ inline start()
 		od;
 		if
 		:: x_granter == me && !(x_mask & ~BIT(m_from) & BIT(me)) ->
+			p_x = 0;
 			post(m_from, DATA, m_from, x_acks, EXCL | SAME, x_ver)
 		:: else ->
 			x_i = m_from;
@@ -558,7 +708,8 @@ inline first_waiter()
 			if
 			:: x_best == N -> x_best = x_k
 #ifndef BUG_SERVE_BY_ID
-			:: x_best < N && FIRST(x_k, x_best) -> x_best = x_k
+			:: x_best < N && FIRST(CPU(x_k, C(x_k).wx), CPU(x_best, C(x_best).wx)) ->
+				x_best = x_k
 #endif
 			:: else
 			fi
@@ -570,7 +721,7 @@ inline first_waiter()
 #else
 	do
 	:: x_k < N ->
-		x_best = (x_k + (pick >> 2)) % N;
+		x_best = (x_k + (pick >> 4)) % N;
 		if
 		:: x_mask & BIT(x_best) -> break
 		:: else
@@ -581,46 +732,46 @@ inline first_waiter()
 #endif
 }
 
-/* hurry() for the request of m_from that has been queued */
-inline hurry()
+/* tell_holders() that w_x of m_from waits */
+inline tell_holders()
 {
-#if defined(RANK) && !defined(BUG_NO_HURRY)
-	get_waiting();
-	first_waiter();
+	x_mask = 0;
 	if
-	:: d[pg].owner && FIRST(m_from, d[pg].txn_host) && x_best == m_from ->
-		x_mask = 0;
+	:: d[pg].txn == REQ_X -> x_mask = d[pg].sharers
+	:: else
+	fi;
+	if
+	:: d[pg].txn == REQ_X || !(d[pg].sharers & BIT(me)) -> x_mask = x_mask | BIT(d[pg].owner - 1)
+	:: else
+	fi;
+	x_mask = x_mask & ~(BIT(d[pg].txn_host) | BIT(m_from));
+	x_i = m_from;
+	x_ver = d[pg].version;
+	p_x = w_x;
+	x_k = 0;
+	do
+	:: x_k < N ->
 		if
-		:: d[pg].txn == REQ_X -> x_mask = d[pg].sharers
+		:: (x_mask & BIT(x_k)) && x_k != me -> post(x_k, HURRY, x_i, 0, 0, x_ver)
 		:: else
 		fi;
-		if
-		:: d[pg].txn == REQ_X || !(d[pg].sharers & BIT(me)) -> x_mask = x_mask | BIT(d[pg].owner - 1)
-		:: else
-		fi;
-		x_mask = x_mask & ~(BIT(d[pg].txn_host) | BIT(m_from));
-		x_i = m_from;
-		x_ver = d[pg].version;
-		x_k = 0;
-		do
-		:: x_k < N ->
-			if
-			:: (x_mask & BIT(x_k)) && x_k != me -> post(x_k, HURRY, x_i, 0, 0, x_ver)
-			:: else
-			fi;
-			x_k++
-		:: else -> break
-		od;
-		/* to itself: changes nothing but its own deferred message, so the order is free */
-		if
-		:: x_mask & BIT(me) -> post(me, HURRY, x_i, 0, 0, x_ver)
-		:: else
-		fi
+		x_k++
+	:: else -> break
+	od;
+	/* to itself: changes nothing but its own deferred message, so the order is free */
+	if
+	:: x_mask & BIT(me) -> post(me, HURRY, x_i, 0, 0, x_ver)
 	:: else
 	fi
-#else
-	skip
-#endif
+}
+
+/* Is the request of m_from that is queued, for w_x, before all others? */
+inline first_of_all()
+{
+	get_waiting();
+	first_waiter();
+	x_found = d[pg].owner && FIRST(CPU(m_from, w_x), CPU(d[pg].txn_host, d[pg].txn_x)) &&
+		  x_best == m_from
 }
 
 /* dsm_dir_request() */
@@ -629,11 +780,12 @@ inline dir_request()
 	r_type = m_type;
 	w_have = (m_flags & HAVE) != 0;
 	w_ver = m_ver;
+	w_x = m_x;
 	if
 #ifdef BUG_NO_BLOCK
-	:: !d[pg].txn || d[pg].txn_host != m_from -> m_type = START
+	:: !d[pg].txn || d[pg].txn_host != m_from -> m_type = START; settles = true
 #else
-	:: !d[pg].txn -> m_type = START
+	:: !d[pg].txn -> m_type = START; settles = true
 #endif
 	:: else ->
 		refuse(d[pg].txn_host == m_from || C(m_from).wtype);
@@ -645,50 +797,91 @@ inline dir_request()
 		:: else ->
 #endif
 		C(m_from).wtype = r_type;
+		C(m_from).wx = w_x;
 		C(m_from).whave = w_have;
 		C(m_from).wversion = w_ver;
-		hurry()
+#if defined(RANK) && !defined(BUG_NO_HURRY)
+		first_of_all();
+		if
+		:: x_found -> tell_holders()
+		:: else
+		fi
+#endif
 #ifdef BUG_LOST_WAITER
 		fi
 #endif
 	fi
 }
 
-/* dsm_dir_done() */
-inline dir_done()
+/* dsm_dir_hurry() */
+inline dir_hurry()
 {
-	x_found = (d[pg].txn == REQ_X || !d[pg].owner);
-	refuse(!d[pg].txn || d[pg].txn_host != m_from ||
-	       m_ver != (d[pg].version + (x_found -> 1 : 0)) % VERSIONS);
-	refuse(C(me).dtype);
+	m_type = 0;
+#ifdef XTRA
+	w_x = m_x;
+	x_found = false;
 	if
-	:: x_found ->
+	:: d[pg].txn && d[pg].txn_host == m_from ->
+		d[pg].txn_x = w_x;
+#ifndef BUG_HURRY_NOTED
+		x_found = d[pg].owner != 0
+#endif
+	:: !(d[pg].txn && d[pg].txn_host == m_from) && C(m_from).wtype ->
+		C(m_from).wx = w_x;
+		first_of_all()
+	:: else
+	fi;
+	if
+	:: x_found -> tell_holders()
+	:: else
+	fi
+#endif
+}
+
+/* finish() with m_flags, and start_next() */
+inline finish()
+{
+	home_is_told = ((m_flags & CLEAN) != 0) == d[pg].said_clean;
+	demand(home_is_told, 11);
+	if
+#ifdef BUG_OFFER_FORGOTTEN
+	:: (m_flags & EXCL) && !d[pg].offer ->
+#else
+	:: m_flags & EXCL ->
+#endif
 #ifdef BUG_STALE_OWNER
 		if
-		:: !d[pg].owner -> d[pg].owner = m_from + 1
+		:: !d[pg].owner -> d[pg].owner = d[pg].txn_host + 1
 		:: else
 		fi;
 #elif !defined(BUG_ZERO_TWICE)
-		d[pg].owner = m_from + 1;
+		d[pg].owner = d[pg].txn_host + 1;
 #else
-		d[pg].owner = (d[pg].owner || d[pg].version -> m_from + 1 : 0);
+		d[pg].owner = (d[pg].owner || d[pg].version -> d[pg].txn_host + 1 : 0);
 #endif
 		d[pg].sharers = 0;
 		d[pg].version = (d[pg].version + 1) % VERSIONS
 	:: else ->
-		d[pg].sharers = d[pg].sharers | BIT(m_from)
+		d[pg].sharers = d[pg].sharers | BIT(d[pg].txn_host)
 	fi;
 	d[pg].txn = 0;
 	d[pg].txn_host = 0;
+	d[pg].txn_x = 0;
+	d[pg].offer = 0;
+	d[pg].ended = 0;
+	d[pg].eflags = 0;
+	d[pg].said_clean = 0;
 	m_type = 0;
 	get_waiting();
 	if
 	:: x_mask ->
 		first_waiter();
 		r_type = C(x_best).wtype;
+		w_x = C(x_best).wx;
 		w_have = C(x_best).whave;
 		w_ver = C(x_best).wversion;
 		C(x_best).wtype = 0;
+		C(x_best).wx = 0;
 		C(x_best).whave = 0;
 		C(x_best).wversion = 0;
 		put_rec();
@@ -696,6 +889,18 @@ inline dir_done()
 		m_type = START
 	:: else
 	fi
+}
+
+/* dsm_dir_done() */
+inline dir_done()
+{
+	x_found = (m_flags & EXCL) != 0;
+	refuse(!d[pg].txn || d[pg].txn_host != m_from ||
+	       m_ver != (d[pg].version + (x_found -> 1 : 0)) % VERSIONS);
+	refuse(x_found != (d[pg].txn == REQ_X || !d[pg].owner) && !(x_found && d[pg].offer));
+	refuse(C(me).dtype);
+	settles = true;
+	m_type = FINISH
 }
 
 /* request(): m_type becomes the request */
@@ -707,6 +912,11 @@ inline request(_write)
 	C(me).answered = 0;
 	C(me).known = 0;
 	C(me).acks_from = 0;
+	p_x = 0;
+#ifdef XTRA
+	p_x = cpu_ == N;
+#endif
+	C(me).req_x = p_x;
 	m_from = me;
 	x_ver = (x_found -> C(me).version : 0);
 	post(HOME(pg), x_i, me, 0, (x_found -> HAVE : 0), x_ver)
@@ -717,14 +927,19 @@ inline load_deferred()
 	m_from = HOME(pg);
 	m_req = C(me).dreq;
 	m_acks = C(me).dacks;
-	m_flags = (C(me).dsame -> SAME : 0);
+	m_flags = (C(me).dflag -> (C(me).dtype == FWD_S -> EXCL : SAME) : 0);
 	m_ver = C(me).dversion;
 	m_type = REVOKE
 }
 
 /* satisfied() */
-#define REVOKING_ALL	(C(me).revoking && C(me).dtype != FWD_S)
-#define SATISFIED(w)	(!REVOKING_ALL && ((w) -> C(me).state == EXCLUSIVE && !C(me).revoking : \
+#ifdef BUG_REVOKE_MAPS
+#define REVOKING	false
+#else
+#define REVOKING	C(me).revoking
+#endif
+#define REVOKING_ALL	(REVOKING && (C(me).dtype != FWD_S || HANDS_OVER(C(me).dtype, C(me).dflag)))
+#define SATISFIED(w)	(!REVOKING_ALL && ((w) -> C(me).state == EXCLUSIVE && !REVOKING : \
 					   C(me).state != INVALID))
 
 /* A load or store by a CPU of h, the right to which it has. */
@@ -754,6 +969,7 @@ inline touch(_write)
 		:: else -> break
 		od;
 		d[pg].written = 1;
+		C(me).unwritten = 0;
 		demand(nobody_else_has_it, 8)
 	:: else
 	fi
@@ -770,9 +986,28 @@ inline check()
 	x_found = false;
 	one_version = true;
 	read_last_written = true;
+	written_is_exclusive = true;
+	e_nx = 0;
+	e_rd = 0;
+	e_ow = N;
+	e_ver = VERSIONS;
 	x_k = 0;
 	do
 	:: x_k < N ->
+		/* with what is on its way from the home, which does not wait for it */
+		x_st = (C(x_k).coming -> C(x_k).coming : C(x_k).state);
+		if
+		:: x_st == EXCLUSIVE -> e_nx++; e_ow = x_k
+		:: x_st == OWNED -> e_ow = x_k
+		:: x_st == SHARED -> e_rd = e_rd | BIT(x_k)
+		:: else
+		fi;
+		if
+		:: x_st && !C(x_k).coming -> e_ver = C(x_k).version
+		:: else
+		fi;
+		written_is_exclusive = written_is_exclusive &&
+				       (!C(x_k).written || C(x_k).state == EXCLUSIVE);
 		if
 		:: C(x_k).state == EXCLUSIVE -> x_nx++; x_ow = x_k
 		:: C(x_k).state == OWNED -> x_no++; x_ow = x_k
@@ -800,12 +1035,13 @@ inline check()
 	demand(read_last_written, 4);
 	page_not_lost = !d[pg].written || x_found || ANY_FAILED;
 	demand(page_not_lost, 5);
+	demand(written_is_exclusive, 12);
 	if
 	:: d[pg].txn == 0 && !ANY_FAILED ->
 		directory_right = (d[pg].owner ->
-			x_ow == d[pg].owner - 1 && x_rd == d[pg].sharers &&
-			!x_rd == (x_nx == 1) && x_ver == d[pg].version
-			: x_ow == N && !x_rd);
+			e_ow == d[pg].owner - 1 && e_rd == d[pg].sharers &&
+			!e_rd == (e_nx == 1) && (e_ver == VERSIONS || e_ver == d[pg].version)
+			: e_ow == N && !e_rd);
 		demand(directory_right, 6)
 	:: else
 	fi
@@ -816,11 +1052,16 @@ inline reset(_x)
 {
 	c[_x].state = 0;
 	c[_x].version = 0;
+	c[_x].written = 0;
+	c[_x].unwritten = 0;
 	c[_x].hold = 0;
-	c[_x].hold_write = 0;
+	c[_x].hold_x = 0;
 	c[_x].old = 0;
 	c[_x].req = 0;
+	c[_x].req_x = 0;
 	c[_x].answered = 0;
+	c[_x].alone = 0;
+	c[_x].coming = 0;
 	c[_x].flags = 0;
 	c[_x].acks_needed = 0;
 	c[_x].acks_from = 0;
@@ -831,28 +1072,44 @@ inline reset(_x)
 	c[_x].dtype = 0;
 	c[_x].dreq = 0;
 	c[_x].dacks = 0;
-	c[_x].dsame = 0;
+	c[_x].dflag = 0;
+	c[_x].decided = 0;
 	c[_x].dversion = 0;
 	c[_x].yield = 0;
 	c[_x].revoking = 0;
 	c[_x].wtype = 0;
+	c[_x].wx = 0;
 	c[_x].whave = 0;
 	c[_x].wversion = 0
 }
 #endif
 
-/* One step of page p at host h: dispatch() and dsm_access(). */
+/* One step of page p at host h: dispatch(), dsm_access(), dsm_dir_settle(). */
 inline step()
 {
 	m_type = 0;
 	asking = false;
 	granted = false;
+	settles = false;
+	offers = (pick >> 2) & 3;
 	if
-	:: ev == RECEIVE ->
+	:: again ->
+		/* dsm_dir_settle() */
+		again = false;
+		settles = true;
+		asking = (ev == READ || ev == WRITE);
+		m_flags = d[pg].eflags;
+		m_type = FINISH
+	:: !again && ev == RECEIVE ->
 		m_from = src;
+		m_x = 0;
 		L(src, me)?m_type, m_req, m_arg, m_ver;
 		m_acks = m_arg & 3;
 		m_flags = m_arg >> 2;
+#ifdef XTRA
+		m_x = m_req >> 2;
+		m_req = m_req & 3;
+#endif
 #ifdef LOSS
 		if
 		:: failed[me] -> m_type = 0
@@ -869,13 +1126,13 @@ inline step()
 		printf("h%d page %d: from h%d %d for h%d acks %d flags %d version %d\n",
 		       me, pg, m_from, m_type, m_req, m_acks, m_flags, m_ver)
 #ifdef BUG_REORDER
-	:: ev == ROTATE ->
+	:: !again && ev == ROTATE ->
 		L(src, me)?m_type, m_req, m_arg, m_ver;
 		L(src, me)!m_type, m_req, m_arg, m_ver;
 		m_type = 0
 #endif
 #ifdef LOSS
-	:: ev == FAIL ->
+	:: !again && ev == FAIL ->
 		printf("h%d fails\n", me);
 		/* dsm_fail(); the platform wakes everybody, they get -EIO */
 		failed[me] = true;
@@ -884,7 +1141,7 @@ inline step()
 		:: x_k < P -> c[x_k * N + me].sleepers = 0; x_k++
 		:: else -> break
 		od
-	:: ev == RESTART ->
+	:: !again && ev == RESTART ->
 		printf("epoch 1\n");
 		epoch = 1;
 		x_k = 0;
@@ -905,16 +1162,19 @@ inline step()
 			d[x_k].version = 0;
 			d[x_k].txn = 0;
 			d[x_k].txn_host = 0;
+			d[x_k].txn_x = 0;
+			d[x_k].offer = 0;
+			d[x_k].said_clean = 0;
 			d[x_k].written = 0;
 			x_k++
 		:: else -> break
 		od
 #endif
-	:: ev == TIMER && FAILED(me) -> skip
-	:: ev == TIMER && !FAILED(me) ->
+	:: !again && ev == TIMER && FAILED(me) -> skip
+	:: !again && ev == TIMER && !FAILED(me) ->
 		printf("h%d page %d: timer\n", me, pg);
 		load_deferred()
-	:: else ->
+	:: !again && (ev == READ || ev == WRITE) ->
 		printf("h%d page %d: %d\n", me, pg, ev);
 		asking = true
 	fi;
@@ -928,7 +1188,8 @@ inline step()
 	:: m_type == FWD_S || m_type == FWD_X || m_type == INV ->
 		refuse(m_from != HOME(pg) || m_req == me);
 		page_revoke()
-	:: m_type == HURRY ->
+	:: m_type == HURRY && me == HOME(pg) && m_req == m_from -> dir_hurry()
+	:: m_type == HURRY && !(me == HOME(pg) && m_req == m_from) ->
 		refuse(m_from != HOME(pg) || m_req == me);
 		page_hurry()
 	:: m_type == DATA ->
@@ -939,20 +1200,56 @@ inline step()
 		page_ack()
 	:: m_type == REVOKE ->
 		m_type = C(me).dtype;
+#ifndef BUG_NO_SETTLE_LATE
+		settles = true;
+#endif
 		revoke()
+	:: m_type == FINISH -> finish()
 	:: m_type == START -> start()
 	:: m_type == COMPLETE -> complete()
-	:: m_type == 0 ->
+	:: m_type == 0 && settles && me == HOME(pg) && d[pg].txn && d[pg].ended ->
+#ifdef RANK
+		m_flags = d[pg].eflags;
+		m_type = FINISH
+#else
+		again = true;
+		break
+#endif
+	:: m_type == 0 && !(settles && me == HOME(pg) && d[pg].txn && d[pg].ended) ->
 		if
 		:: !asking -> break
 		:: asking && SATISFIED(ev == WRITE) ->
 			granted = true;
+			/* note_written() */
+			if
+			:: ev == WRITE ->
+#ifndef BUG_WRITTEN_LOST
+				C(me).written = 1;
+#endif
+				C(me).unwritten = 0
+			:: else
+			fi;
 			break
 		:: asking && !SATISFIED(ev == WRITE) && FAILED(me) -> break
 		:: asking && !SATISFIED(ev == WRITE) && !FAILED(me) &&
 		   (C(me).req || C(me).revoking) ->
 			C(me).sleepers = 1;
+#if defined(XTRA) && !defined(BUG_NO_OWN_HURRY)
+			/* join() */
+			if
+			:: C(me).req && FIRST(cpu_, CPU(me, C(me).req_x)) ->
+				p_x = cpu_ == N;
+				C(me).req_x = p_x;
+				post(HOME(pg), HURRY, me, 0, 0, 0)
+			:: else
+			fi;
+			if
+			:: !m_type -> break
+			:: else
+			fi
+#else
 			break
+#endif
 		:: else ->
 			if
 			:: C(me).dtype -> load_deferred()
@@ -1028,33 +1325,52 @@ end:
 		:: ALL_FAILED && epoch == 0 -> me = 0; ev = RESTART
 #endif
 		fi;
-		if
-		:: pick = 0
-#ifndef NO_DEFER
-		:: pick = 1
-#endif
+		again = false;
+		do
+		:: true ->
+			/* a hold defers */
+			if
+			:: pick = 0
+			:: ev == RECEIVE || me == HOME(pg) -> pick = 1
+			fi;
 #ifdef PIN
-		:: pick = 2
+			if
+			:: skip
+			:: pick = pick | 2
+			fi;
+#endif
+#ifndef NO_OFFER
+			if
+			:: skip
+			:: me == HOME(pg) -> pick = pick | 4
+			fi;
 #endif
 #if N > 2
-		:: pick = 4
-#ifndef NO_DEFER
-		:: pick = 5
-#endif
-#endif
-#if N > 3
-		:: pick = 8
-		:: pick = 9
-#endif
-		fi;
-		d_step {
-			step();
 			if
-			:: granted && ev == WRITE -> touch(true)
-			:: else
+			:: skip
+			:: me == HOME(pg) -> pick = pick + 16
+#if N > 3
+			:: me == HOME(pg) -> pick = pick + 32
+			:: me == HOME(pg) -> pick = pick + 48
+#endif
 			fi;
-			check()
-		}
+#endif
+			d_step {
+				step();
+				if
+				:: !again && granted && ev == WRITE -> touch(true)
+				:: else
+				fi;
+				if
+				:: !again -> check()
+				:: else
+				fi
+			}
+			if
+			:: again
+			:: else -> break
+			fi
+		od
 	   }
 	od
 }
@@ -1087,54 +1403,82 @@ end:
 #define WRITE2(n)	true
 #endif
 
-inline leave(_host)
+/* What the home may offer in this step. */
+#ifdef NO_OFFER
+#define POLICY(is_home)	pick = 0
+#else
+#define POLICY(is_home) \
+	if \
+	:: pick = 0 \
+	:: is_home -> pick = 4 \
+	:: is_home -> pick = 12 \
+	fi
+#endif
+
+inline leave(_cpu)
 {
 	x_k = 0;
 	do
-	:: x_k < N ->
+	:: x_k < NV ->
 		if
-		:: v[_host].rank && v[x_k].rank > v[_host].rank -> v[x_k].rank--
+		:: v[_cpu].rank && v[x_k].rank > v[_cpu].rank -> v[x_k].rank--
 		:: else
 		fi;
 		x_k++
 	:: else -> break
 	od;
-	v[_host].rank = 0;
-	v[_host].insn = 0;
-	v[_host].wait = 0
+	v[_cpu].rank = 0;
+	v[_cpu].insn = 0;
+	v[_cpu].wait = 0
+}
+
+/* dsm_hold() after the last access: not if an older instruction of this host has it. */
+inline end_hold()
+{
+	if
+#ifdef XTRA
+	:: C(me).hold == HELD && FIRST(CPU(me, C(me).hold_x), cpu_)
+#endif
+	:: else ->
+		C(me).hold = 0;
+		C(me).hold_x = 0
+	fi
 }
 
 /* All pages are mapped: the instruction executes, its holds end. */
 inline execute()
 {
-	pg = PAGE1(v[me].insn);
-	touch(WRITE1(v[me].insn));
-	C(me).hold = 0;
+	pg = PAGE1(v[cpu_].insn);
+	touch(WRITE1(v[cpu_].insn));
+	end_hold();
 	check();
 	if
-	:: TWO(v[me].insn) ->
-		pg = PAGE2(v[me].insn);
-		touch(WRITE2(v[me].insn));
-		C(me).hold = 0;
+	:: TWO(v[cpu_].insn) ->
+		pg = PAGE2(v[cpu_].insn);
+		touch(WRITE2(v[cpu_].insn));
+		end_hold();
 		check()
 	:: else
 	fi;
-	leave(me)
+	leave(cpu_)
 }
+
+/* What came whole on a read is mapped read-only: the first write faults once more. */
+#define MAPPED(w)	(SATISFIED(w) && (!(w) || C(me).written))
 
 /* cvmm_space_fault() for the first page that is not mapped, or execute() */
 inline attempt()
 {
-	pg = PAGE1(v[me].insn);
-	ev = (WRITE1(v[me].insn) -> WRITE : READ);
+	pg = PAGE1(v[cpu_].insn);
+	ev = (WRITE1(v[cpu_].insn) -> WRITE : READ);
 	x_i = 0;
 	if
-	:: !SATISFIED(ev == WRITE) -> x_i = 1
-	:: SATISFIED(ev == WRITE) && TWO(v[me].insn) ->
-		pg = PAGE2(v[me].insn);
-		ev = (WRITE2(v[me].insn) -> WRITE : READ);
+	:: !MAPPED(ev == WRITE) -> x_i = 1
+	:: MAPPED(ev == WRITE) && TWO(v[cpu_].insn) ->
+		pg = PAGE2(v[cpu_].insn);
+		ev = (WRITE2(v[cpu_].insn) -> WRITE : READ);
 		if
-		:: !SATISFIED(ev == WRITE) -> x_i = 1
+		:: !MAPPED(ev == WRITE) -> x_i = 1
 		:: else
 		fi
 	:: else
@@ -1143,12 +1487,12 @@ inline attempt()
 	:: !x_i -> execute()
 	:: else ->
 		if
-		:: !v[me].rank ->
+		:: !v[cpu_].rank ->
 			/* cvmm_space_holds_begin(): the youngest of all */
 			x_k = 0;
 			x_i = 1;
 			do
-			:: x_k < N ->
+			:: x_k < NV ->
 				if
 				:: v[x_k].rank -> x_i++
 				:: else
@@ -1156,13 +1500,13 @@ inline attempt()
 				x_k++
 			:: else -> break
 			od;
-			v[me].rank = x_i
+			v[cpu_].rank = x_i
 		:: else
 		fi;
 		step();
 		if
-		:: granted -> C(me).hold_write = (C(me).hold_write || ev == WRITE)
-		:: else -> v[me].wait = pg + 1
+		:: granted
+		:: else -> v[cpu_].wait = pg + 1
 		fi;
 		check()
 	fi
@@ -1189,7 +1533,11 @@ end:
 		};
 		/* while it waits here, it is stuck unless somebody wakes it */
 		do
-		:: d_step { v[id].insn && !v[id].wait -> pick = 0; me = id; attempt() }
+		:: atomic {
+			v[id].insn && !v[id].wait;
+			POLICY(HOST(id) == HOME0 || P > 1 && HOST(id) == HOME1);
+			d_step { me = HOST(id); cpu_ = id; attempt(); pick = 0 }
+		   }
 #ifdef SIGNAL
 		:: d_step {
 			v[id].wait && id != 0 ->
@@ -1216,15 +1564,18 @@ proctype wire(byte page; byte from; byte at)
 {
 end:
 	do
-	:: d_step {
+	:: atomic {
 			nempty(link[(page * N + from) * N + at]);
-			pick = 0;
-			pg = page;
-			src = from;
-			me = at;
-			ev = RECEIVE;
-			step();
-			check()
+			POLICY(at == HOME(page));
+			d_step {
+				pg = page;
+				src = from;
+				me = at;
+				ev = RECEIVE;
+				step();
+				check();
+				pick = 0
+			}
 		}
 	od
 }
@@ -1237,7 +1588,7 @@ proctype timer(byte page; byte at)
 {
 end:
 	do
-	:: d_step {
+	:: atomic {
 #ifdef BUG_DEFER_DROP
 			false &&
 #endif
@@ -1247,12 +1598,15 @@ end:
 			 || c[page * N + at].hold == RUNS_OUT
 #endif
 			);
-			pick = 0;
-			pg = page;
-			me = at;
-			ev = TIMER;
-			step();
-			check()
+			POLICY(at == HOME(page));
+			d_step {
+				pg = page;
+				me = at;
+				ev = TIMER;
+				step();
+				check();
+				pick = 0
+			}
 		}
 	od
 }
@@ -1280,7 +1634,7 @@ init {
 		od;
 		at = 0;
 		do
-		:: at < N -> run cpu(at); at++
+		:: at < NV -> run cpu(at); at++
 		:: else -> break
 		od;
 		j = 0;

@@ -51,6 +51,8 @@ struct session {
 	struct ended end;
 	int signal;		/* the user's wish */
 	bool quit, reset;
+	int late_signal;	/* the same, while the guest was ending: not to boot again */
+	bool late_quit;
 };
 
 static const char *host_of(const struct session *s, unsigned int n)
@@ -265,10 +267,12 @@ static void on_signal(struct session *s, int sigfd)
 	if (read(sigfd, &si, sizeof(si)) != sizeof(si))
 		return;
 	/* An insistent second one does not wait for anything; timeout(1) sends two at once. */
-	if (s->signal && now_ms() - s->ending_ms > RUN_INSIST_MS)
+	if ((s->signal || s->late_signal) && now_ms() - s->ending_ms > RUN_INSIST_MS)
 		exit(128 + (int)si.ssi_signo);
 	if (!s->ending)
 		s->signal = (int)si.ssi_signo;
+	else if (!s->late_signal)
+		s->late_signal = (int)si.ssi_signo;
 	begin_end(s);
 }
 
@@ -280,6 +284,7 @@ static void on_input(struct session *s)
 	switch (console_read(buf, sizeof(buf), &len)) {
 	case CONSOLE_QUIT:
 		s->quit |= !s->ending;
+		s->late_quit |= s->ending;
 		begin_end(s);
 		return;
 	case CONSOLE_RESET:
@@ -372,6 +377,16 @@ static int connect_all(struct session *s)
 	return 0;
 }
 
+static enum run_status ended_by_user(struct run *run, int signal)
+{
+	if (!signal) {
+		snprintf(run->end, sizeof(run->end), "ended by the user");
+		return RUN_STOPPED;
+	}
+	snprintf(run->end, sizeof(run->end), "ended by a signal: %s", strsignal(signal));
+	return 128 + signal;
+}
+
 static enum run_status verdict(struct session *s, bool *again)
 {
 	static const enum run_status by_status[] = {
@@ -384,14 +399,8 @@ static enum run_status verdict(struct session *s, bool *again)
 	const struct ended *e = &s->end;
 	char about[160] = "", seen[160] = "";
 
-	if (s->signal) {
-		snprintf(run->end, sizeof(run->end), "ended by a signal: %s", strsignal(s->signal));
-		return 128 + s->signal;
-	}
-	if (s->quit) {
-		snprintf(run->end, sizeof(run->end), "ended by the user");
-		return RUN_STOPPED;
-	}
+	if (s->signal || s->quit)
+		return ended_by_user(run, s->signal);
 	if (s->reset) {
 		*again = true;
 		return RUN_RESET;
@@ -433,6 +442,10 @@ static enum run_status boot_once(struct run *run, int sigfd, int tick_fd, bool *
 		send_conf(&s);
 		attend(&s, sigfd, tick_fd);
 		status = verdict(&s, again);
+		if (*again && (s.late_signal || s.late_quit)) {
+			*again = false;
+			status = ended_by_user(run, s.late_signal);
+		}
 	}
 	for (i = 0; i < s.nr; i++)
 		if (s.node[i].open)

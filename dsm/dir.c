@@ -231,31 +231,25 @@ static u32 first_waiter(const struct dsm *d, const struct dsm_rec *rec, u64 now_
 }
 
 /*
- * A request has been queued.  If it goes before all others here, the running one
- * included, those who may hold up the running one must know: a hold gives way
- * also to an instruction that waits behind another's.
+ * An instruction of @waiter, since @since, waits for the running transaction or behind
+ * it: those who may hold that up must know.
  */
-static int hurry(struct dsm *d, struct dsm_ref *r, u32 waiter, const struct dsm_waiter *w,
-		 u64 now_ns)
+static int tell_holders(struct dsm *d, struct dsm_ref *r, u32 waiter, u32 since, u64 now_ns)
 {
 	struct dsm_home *dir = r->dir;
 	struct dsm_msg msg = {
 		.type = DSM_MSG_HURRY,
 		.requester = (u8)waiter,
 		.version = dir->version,
-		.age = dsm_age_pack(dsm_age(w->since, now_ns)),
+		.age = dsm_age_pack(dsm_age(since, now_ns)),
 	};
-	struct dsm_rec *rec = dsm_rec(r->page);
 	u32 h;
 	u64 to = 0;
 	int err;
 
 	/* An untouched page is held by nobody. */
-	if (!dir->owner || !dsm_outranks(dsm_age(w->since, now_ns), waiter,
-					 txn_age(dir, now_ns), dir->txn_host) ||
-	    first_waiter(d, rec, now_ns) != waiter)
+	if (!dir->owner)
 		return 0;
-
 	if (dir->txn == DSM_MSG_REQ_X)
 		to = dir->sharers;
 	if (dir->txn == DSM_MSG_REQ_X || !(dir->sharers & dsm_bit(dsm_self(d))))
@@ -271,6 +265,22 @@ static int hurry(struct dsm *d, struct dsm_ref *r, u32 waiter, const struct dsm_
 			return err;
 	}
 	return 0;
+}
+
+/*
+ * A request is queued.  If it goes before all others here, the running one included,
+ * holds give way to it: also to an instruction that waits behind another's.
+ */
+static int hurry(struct dsm *d, struct dsm_ref *r, u32 waiter, const struct dsm_waiter *w,
+		 u64 now_ns)
+{
+	struct dsm_home *dir = r->dir;
+
+	if (!dsm_outranks(dsm_age(w->since, now_ns), waiter, txn_age(dir, now_ns),
+			  dir->txn_host) ||
+	    first_waiter(d, dsm_rec(r->page), now_ns) != waiter)
+		return 0;
+	return tell_holders(d, r, waiter, w->since, now_ns);
 }
 
 int dsm_dir_request(struct dsm *d, struct dsm_ref *r, u32 from,
@@ -314,10 +324,15 @@ int dsm_dir_hurry(struct dsm *d, struct dsm_ref *r, u32 from,
 	u32 since = dsm_tick(now_ns) - dsm_age_unpack(msg->age);
 
 	if (dir->txn && dir->txn_host == from) {
-		/* Who may hold it up has its age from the request: they need not know. */
-		dir->txn_since = (u16)(since >> 5);
+		u32 before = txn_age(dir, now_ns), age = dsm_age(since, now_ns);
+
+		if (age > before)
+			dir->txn_since = (u16)(since >> 5);
+		/* Who holds it up has the age that came with the request. */
+		if (dsm_age_class(age) <= dsm_age_class(before))
+			return 0;
 		dsm_mark(OLDER_RUNNING);
-		return 0;
+		return tell_holders(d, r, from, since, now_ns);
 	}
 	if (!rec || !(rec->waiting & dsm_bit(from))) {
 		dsm_mark(OLDER_LATE);

@@ -296,6 +296,31 @@ static void older_joins(void **state)
 			 .requester = 2, .epoch = NET_EPOCH, .age = 9 }, false), 0);
 }
 
+/* ... and whoever holds up the request that runs learns it from the home. */
+static void older_joins_running(void **state)
+{
+	(void)state;
+	get_held(1, true);
+	assert_int_equal(net_access(&net, 2, 0, true), DSM_WAIT);
+	net_settle(&net);				/* FWD_X deferred at 1, which goes first */
+	assert_int_equal(net.h[1].events[DSM_EV_HOLD_YIELD], 0);
+	net_mark(&net);
+	assert_int_equal(net_access_since(&net, 2, 0, true, net.now - 300 * MS), DSM_WAIT);
+	net_deliver(&net, 2, 0, DSM_MSG_HURRY);
+	net_deliver(&net, 0, 1, DSM_MSG_HURRY);
+	assert_int_equal(net.sent, 2);
+	assert_int_equal(net.h[1].events[DSM_EV_HOLD_YIELD], 1);
+	/* told twice, it tells nobody twice */
+	assert_int_equal(net_inject(&net, 0, 2, &(struct dsm_msg){ .type = DSM_MSG_HURRY,
+			 .requester = 2, .epoch = NET_EPOCH, .age = 9 }, false), 0);
+	assert_int_equal(net.sent, 2);
+	net.now = net.h[1].timer_ns;
+	fire(1);
+	net_settle(&net);
+	assert_int_equal(net_state(&net, 2, 0), DSM_EXCLUSIVE);
+	net_check(&net);
+}
+
 /*
  * Home answers alone, so nobody says DONE: the next transaction starts while the
  * answer is on its way, and what it sends to the same host comes after it.
@@ -847,6 +872,7 @@ int main(void)
 		T(home_queues_itself), T(home_sharer_loses_upgrade), T(faults_coalesce),
 		T(waiter_has_gone), T(queue_order),
 		T(next_before_data), T(next_before_upgrade), T(queue_answered_at_once), T(older_joins),
+		T(older_joins_running),
 		T(hold_defers_write), T(hold_for_write_defers_read), T(hold_for_read_lets_readers),
 		T(hold_defers_invalidation), T(hold_shortens), T(hold_extends_to_limit),
 		T(hold_of_older_stays), T(hold_yields), T(hold_between_equals), T(hurry_makes_it_yield), T(hurry_too_late),

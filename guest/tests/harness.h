@@ -347,6 +347,18 @@ static __h_unused int h_node_of_page(const void *p)
 	return node;
 }
 
+/* All memory of @node that the kernel manages; 0 without NUMA. */
+static __h_unused uint64_t h_node_kib(int node)
+{
+	char path[96], buf[4096], *p;
+
+	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/meminfo", node);
+	if (h_read_file(path, buf, sizeof(buf)) <= 0)
+		return 0;
+	p = strstr(buf, "MemTotal:");
+	return p ? strtoull(p + 9, NULL, 0) : 0;
+}
+
 /* Zeroed pages, shared with children, from memory of @node where there is NUMA; -1: anywhere. */
 static __h_unused void *h_alloc_on(size_t size, int node)
 {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * The machine is the one that was asked for: CPUs and memory per NUMA node,
- * distances, APIC ids, and first-touch memory on the toucher's node.
+ * distances, APIC ids, first-touch memory on the toucher's node, and a serial
+ * port that every CPU reaches, wherever it is.
  *
  *   nodes=N cpus=A+B+...      CPUs of each node
  *   mib=A+B+...               memory of each node in MiB; what the kernel keeps
@@ -25,17 +26,6 @@ static long nth(const char *list, int i)
 	return list ? strtol(list, NULL, 0) : -1;
 }
 
-static uint64_t node_kib(int node)
-{
-	char path[96], buf[4096], *p;
-
-	snprintf(path, sizeof(path), "/sys/devices/system/node/node%d/meminfo", node);
-	if (h_read_file(path, buf, sizeof(buf)) <= 0)
-		return 0;
-	p = strstr(buf, "MemTotal:");
-	return p ? strtoull(p + 9, NULL, 0) : 0;
-}
-
 static uint32_t apic_id(void)
 {
 	uint32_t a, b, c, d;
@@ -52,7 +42,22 @@ static uint32_t apic_id(void)
 struct seen {
 	uint32_t apic[H_MAX_CPUS];
 	int cpu[H_MAX_CPUS], node[H_MAX_CPUS], page_node[H_MAX_CPUS];
+	int port[H_MAX_CPUS];		/* line status, or -1 */
 };
+
+/* The line status register of the first serial port; -1: ports are not for us. */
+static int serial_port(void)
+{
+	int fd = open("/dev/port", O_RDONLY | O_CLOEXEC);
+	uint8_t lsr = 0xff;
+
+	if (fd < 0)
+		return -1;
+	if (pread(fd, &lsr, 1, 0x3f8 + 5) != 1)
+		lsr = 0xff;
+	close(fd);
+	return lsr;
+}
 
 static void look(unsigned int i, void *arg)
 {
@@ -67,6 +72,7 @@ static void look(unsigned int i, void *arg)
 	s->node[i] = node;
 	s->apic[i] = apic_id();
 	s->page_node[i] = h_node_of_page(p);
+	s->port[i] = serial_port();
 	munmap(p, H_PAGE);
 }
 
@@ -98,7 +104,7 @@ int main(int argc, char **argv)
 		h_ok(h_nnodes > 0, "%d NUMA nodes with CPUs", h_nnodes);
 
 	for (int n = 0; n < h_nnodes; n++) {
-		uint64_t have = node_kib(h_nodes[n]);
+		uint64_t have = h_node_kib(h_nodes[n]);
 		int count = 0;
 
 		for (int i = 0; i < h_ncpus; i++)
@@ -149,5 +155,13 @@ int main(int argc, char **argv)
 			     "CPU %d: first touch gives memory of node %d, expected %d", h_cpu(i),
 			     seen.page_node[i], seen.node[i]);
 	}
+
+	if (seen.port[0] < 0 || seen.port[0] == 0xff) {
+		h_skip("serial port", "there is none, or not for us");
+		return h_done();
+	}
+	for (int i = 0; i < h_ncpus; i++)
+		h_ok(seen.port[i] != 0xff, "CPU %d: the serial port answers (0x%x)", h_cpu(i),
+		     seen.port[i]);
 	return h_done();
 }

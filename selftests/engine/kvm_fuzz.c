@@ -9,6 +9,7 @@
  * kvm-fuzz SECONDS SEED: a new process with a new machine every half second.
  */
 #include "kvm_fuzz.h"
+#include "kvm_vm.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -70,7 +71,7 @@ static uint64_t now_ms(void)
 	return t.tv_sec * 1000ULL + t.tv_nsec / 1000000;
 }
 
-static void make_vcpu(unsigned int n, unsigned int id)
+static void add_vcpu(unsigned int n, unsigned int id)
 {
 	int fd = ioctl(m.vm[n % NR_VMS], KVM_CREATE_VCPU, id);
 
@@ -82,26 +83,16 @@ static void make_vcpu(unsigned int n, unsigned int id)
 
 static void add_slot(unsigned int vm)
 {
-	struct kvm_userspace_memory_region r = {
-		.slot = 3, .memory_size = MEM_SIZE, .userspace_addr = (uintptr_t)m.mem,
-	};
-
-	ioctl(m.vm[vm], KVM_SET_USER_MEMORY_REGION, &r);
+	set_slot(m.vm[vm], 3, 0, 0, MEM_SIZE, m.mem);
 }
 
-static void make_machine(uint64_t seed)
+static void make_machine(void)
 {
-	struct cvmm_home_range range = { .nr_gfns = MEM_SIZE >> 12 };
-	struct cvmm_space_config cfg = {
-		.ranges = (uintptr_t)&range, .nr_ranges = 1,
-		/* With a second host, of which nobody hears: copies of the guest's tables. */
-		.nr_hosts = 1 + rnd_below(2), .epoch = 1, .space_id = seed, .name = "fuzz",
-	};
 	unsigned int i;
 
-	snprintf(cfg.name, sizeof(cfg.name), "fuzz-%d", (int)getpid());
 	m.dev = open("/dev/cvmm", O_RDWR | O_CLOEXEC);
-	m.space = ioctl(m.dev, CVMM_CREATE_SPACE, &cfg);
+	/* With a second host, of which nobody hears: copies of the guest's tables. */
+	m.space = make_space(m.dev, "fuzz", MEM_SIZE, 1 + rnd_below(2));
 	if (one_in(3))	/* ordinary memory, private or shared */
 		m.mem = mmap(NULL, MEM_SIZE, PROT_READ | PROT_WRITE,
 			     MAP_ANONYMOUS | (one_in(2) ? MAP_PRIVATE : MAP_SHARED), -1, 0);
@@ -112,7 +103,7 @@ static void make_machine(uint64_t seed)
 		add_slot(i);
 	}
 	for (i = 0; i < NR_VCPUS; i++)
-		make_vcpu(i, i);
+		add_vcpu(i, i);
 }
 
 /* Another process with the same descriptors, and vCPUs that it did not make. */
@@ -171,7 +162,7 @@ static void one_outrage(void)
 		close(m.vcpu[n]);
 		/* fall through */
 	default:
-		make_vcpu(n, rnd_below(1024));
+		add_vcpu(n, rnd_below(1024));
 	}
 }
 
@@ -228,7 +219,7 @@ static void round_process(uint64_t seed)
 	tidy = one_in(3);
 	if (cgroup && one_in(3))
 		limit_memory();
-	make_machine(seed);
+	make_machine();
 	may_fault = true;
 	if (!sigsetjmp(fault_jmp, 1)) {
 		fill(m.mem, MEM_SIZE);
@@ -321,12 +312,6 @@ static const char *make_cgroup(void)
 	return mkdir(path, 0700) && errno != EEXIST ? NULL : path;
 }
 
-static void point(unsigned int nr, bool good, const char *text)
-{
-	printf("%sok %u - %s\n", good ? "" : "not ", nr, text);
-	fflush(stdout);
-}
-
 int main(int argc, char **argv)
 {
 	unsigned int seconds = argc > 1 ? atoi(argv[1]) : 10, i, reasons = 0;
@@ -341,10 +326,8 @@ int main(int argc, char **argv)
 	sigaction(SIGSEGV, &fault, NULL);
 	sigaction(SIGBUS, &fault, NULL);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	if (access("/dev/cvmm", R_OK | W_OK)) {
-		printf("Bail out! /dev/cvmm: %s\n", strerror(errno));
-		return 1;
-	}
+	if (access("/dev/cvmm", R_OK | W_OK))
+		bail("/dev/cvmm");
 	counts = mmap(NULL, sizeof(*counts), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 		      -1, 0);
 	cgroup = make_cgroup();
@@ -369,10 +352,9 @@ int main(int argc, char **argv)
 	       (unsigned long)counts->runs, reasons);
 	printf("# died within %llu ms, %ld kB less free memory\n", (unsigned long long)longest_ms,
 	       i > WARM_UP_ROUNDS ? lost : 0);
-	point(1, counts->successes > 200 && reasons >= 4,
+	check(counts->successes > 200 && reasons >= 4,
 	      "random calls did something and guests left for many reasons");
-	point(2, died, "every process died when it was killed");
-	point(3, i <= WARM_UP_ROUNDS || lost < LEAK_KB, "memory comes back");
-	printf("1..3\n");
-	return 0;
+	check(died, "every process died when it was killed");
+	check(i <= WARM_UP_ROUNDS || lost < LEAK_KB, "memory comes back");
+	return tap_done();
 }

@@ -4,16 +4,13 @@
  * mappings is what the guest sees, read-only slots, the dirty log, slots that
  * move and go.  On /dev/cvmm, or with "-d /dev/kvm" the same on stock KVM.  TAP.
  */
+#include "kvm_vm.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/kvm.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -21,58 +18,15 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CODE		0x1000UL	/* in slot 0, which stays */
-#define CODE_SIZE	0x10000UL
+#define CODE_SIZE	0x10000UL	/* slot 0, which stays */
 #define DATA		0x100000UL	/* slot 1, in which things happen */
 #define DATA_PAGES	64UL
 #define DATA_SIZE	(DATA_PAGES << 12)
 #define MOVED		0x400000UL
 
-static const char *dev_path = "/dev/cvmm";
 static int dev, vm, vcpu;
 static uint8_t *code_mem, *data;
 static struct kvm_run *run;
-static unsigned int nr_tests, nr_failed;
-
-static void check(bool good, const char *fmt, ...)
-{
-	va_list ap;
-
-	printf("%sok %u - ", good ? "" : "not ", ++nr_tests);
-	va_start(ap, fmt);
-	vprintf(fmt, ap);
-	va_end(ap);
-	printf("\n");
-	fflush(stdout);
-	if (!good)
-		nr_failed++;
-}
-
-static void bail(const char *what)
-{
-	printf("Bail out! %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static int set_slot(unsigned int id, unsigned int flags, uint64_t gpa, size_t size, void *at)
-{
-	struct kvm_userspace_memory_region r = {
-		.slot = id, .flags = flags, .guest_phys_addr = gpa, .memory_size = size,
-		.userspace_addr = (uintptr_t)at,
-	};
-
-	return ioctl(vm, KVM_SET_USER_MEMORY_REGION, &r);
-}
-
-static void *map(void *at, size_t size, int flags, int fd)
-{
-	void *p = mmap(at, size, PROT_READ | PROT_WRITE,
-		       flags | (at ? MAP_FIXED : 0) | (fd < 0 ? MAP_ANONYMOUS : 0), fd, 0);
-
-	if (p == MAP_FAILED)
-		bail("mmap");
-	return p;
-}
 
 static void make_vm(void)
 {
@@ -81,31 +35,17 @@ static void make_vm(void)
 		bail("KVM_CREATE_VM");
 	code_mem = map(NULL, CODE_SIZE, MAP_PRIVATE, -1);
 	data = map(NULL, DATA_SIZE, MAP_PRIVATE, -1);
-	if (set_slot(0, 0, 0, CODE_SIZE, code_mem) || set_slot(1, 0, DATA, DATA_SIZE, data))
+	if (set_slot(vm, 0, 0, 0, CODE_SIZE, code_mem) ||
+	    set_slot(vm, 1, 0, DATA, DATA_SIZE, data))
 		bail("KVM_SET_USER_MEMORY_REGION");
-	vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
-	if (vcpu < 0)
-		bail("KVM_CREATE_VCPU");
-	run = mmap(NULL, ioctl(dev, KVM_GET_VCPU_MMAP_SIZE, 0), PROT_READ | PROT_WRITE,
-		   MAP_SHARED, vcpu, 0);
-	if (run == MAP_FAILED)
-		bail("mmap of the vCPU");
+	vcpu = make_vcpu(dev, vm, 0, &run);
 }
 
-/* Real mode; DS and ES begin at @base. */
+/* DS and ES begin at @base. */
 static void start(const void *code, size_t len, uint64_t base)
 {
-	struct kvm_regs regs = { .rip = CODE, .rsp = 0x8000, .rflags = 2 };
-	struct kvm_sregs s;
-
 	memcpy(code_mem + CODE, code, len);
-	if (ioctl(vcpu, KVM_GET_SREGS, &s))
-		bail("KVM_GET_SREGS");
-	s.cs.base = 0;
-	s.cs.selector = 0;
-	s.ds.base = s.es.base = base;
-	if (ioctl(vcpu, KVM_SET_SREGS, &s) || ioctl(vcpu, KVM_SET_REGS, &regs))
-		bail("setting registers");
+	real_mode(vcpu, base);
 }
 
 static int go(void)
@@ -115,11 +55,7 @@ static int go(void)
 
 static uint64_t rax(void)
 {
-	struct kvm_regs r;
-
-	if (ioctl(vcpu, KVM_GET_REGS, &r))
-		bail("KVM_GET_REGS");
-	return r.rax;
+	return get_regs(vcpu).rax;
 }
 
 /* The guest stores a byte at @gpa. */
@@ -220,42 +156,42 @@ static void test_fork(void)
 
 static void test_slots(void)
 {
-	check(set_slot(2, 0, DATA + 4096, 4096, code_mem) == -1 && errno == EEXIST, "overlap: EEXIST");
-	check(set_slot(2, 0, MOVED + 1, 4096, code_mem) == -1 && errno == EINVAL, "alignment: EINVAL");
-	check(set_slot(2, 0x80, MOVED, 4096, code_mem) == -1 && errno == EINVAL,
+	check(set_slot(vm, 2, 0, DATA + 4096, 4096, code_mem) == -1 && errno == EEXIST, "overlap: EEXIST");
+	check(set_slot(vm, 2, 0, MOVED + 1, 4096, code_mem) == -1 && errno == EINVAL, "alignment: EINVAL");
+	check(set_slot(vm, 2, 0x80, MOVED, 4096, code_mem) == -1 && errno == EINVAL,
 	      "unknown flag: EINVAL");
-	check(set_slot(2, 0, MOVED, 0, NULL) == -1 && errno == EINVAL, "removing nothing: EINVAL");
-	check(set_slot(1, 0, DATA, DATA_SIZE - 4096, data) == -1 && errno == EINVAL,
+	check(set_slot(vm, 2, 0, MOVED, 0, NULL) == -1 && errno == EINVAL, "removing nothing: EINVAL");
+	check(set_slot(vm, 1, 0, DATA, DATA_SIZE - 4096, data) == -1 && errno == EINVAL,
 	      "a slot's size stays: EINVAL");
-	check(!set_slot(1, 0, DATA, DATA_SIZE, data), "the same slot again");
-	check(set_slot(40000, 0, MOVED, 4096, code_mem) == -1 && errno == EINVAL,
+	check(!set_slot(vm, 1, 0, DATA, DATA_SIZE, data), "the same slot again");
+	check(set_slot(vm, 40000, 0, MOVED, 4096, code_mem) == -1 && errno == EINVAL,
 	      "slot number: EINVAL");
 
 	guest_store(DATA, 0x66);
-	check(!set_slot(1, 0, MOVED, DATA_SIZE, data), "a slot moves");
+	check(!set_slot(vm, 1, 0, MOVED, DATA_SIZE, data), "a slot moves");
 	check(guest_load(MOVED) == 0x66, "its memory is there");
 	check(guest_load(DATA) == -1 && run->exit_reason == KVM_EXIT_MMIO, "and is not where it was");
 	run->immediate_exit = 1;
 	go();
 	run->immediate_exit = 0;
-	check(!set_slot(1, 0, 0, 0, NULL), "a slot goes");
+	check(!set_slot(vm, 1, 0, 0, 0, NULL), "a slot goes");
 	check(!guest_store(MOVED, 1) && run->exit_reason == KVM_EXIT_MMIO && run->mmio.is_write &&
 	      run->mmio.phys_addr == MOVED && data[0] == 0x66, "and its memory with it");
 	run->immediate_exit = 1;
 	go();
 	run->immediate_exit = 0;
-	check(!set_slot(1, 0, DATA, DATA_SIZE, data) && guest_load(DATA) == 0x66, "and comes again");
+	check(!set_slot(vm, 1, 0, DATA, DATA_SIZE, data) && guest_load(DATA) == 0x66, "and comes again");
 }
 
 static void test_readonly(void)
 {
 	static const uint8_t rmw[] = { 0xfe, 0x06, 0x00, 0x00, 0xf4 };	/* inc byte [0]; hlt */
 
-	check(set_slot(1, KVM_MEM_READONLY, DATA, DATA_SIZE, data) == -1 && errno == EINVAL,
+	check(set_slot(vm, 1, KVM_MEM_READONLY, DATA, DATA_SIZE, data) == -1 && errno == EINVAL,
 	      "a slot does not become read-only");
-	set_slot(1, 0, 0, 0, NULL);
+	set_slot(vm, 1, 0, 0, 0, NULL);
 	data[0] = 0x77;
-	check(!set_slot(1, KVM_MEM_READONLY, DATA, DATA_SIZE, data), "a read-only slot");
+	check(!set_slot(vm, 1, KVM_MEM_READONLY, DATA, DATA_SIZE, data), "a read-only slot");
 	check(guest_load(DATA) == 0x77, "is read");
 	check(!guest_store(DATA, 0x78) && run->exit_reason == KVM_EXIT_MMIO && run->mmio.is_write &&
 	      run->mmio.phys_addr == DATA && run->mmio.len == 1 && run->mmio.data[0] == 0x78,
@@ -267,8 +203,8 @@ static void test_readonly(void)
 	check(!go() && hlt() && data[0] == 0x77, "nothing is changed");
 	data[0] = 0x79;
 	check(guest_load(DATA) == 0x79, "the process may write to it");
-	set_slot(1, 0, 0, 0, NULL);
-	set_slot(1, 0, DATA, DATA_SIZE, data);
+	set_slot(vm, 1, 0, 0, 0, NULL);
+	set_slot(vm, 1, 0, DATA, DATA_SIZE, data);
 }
 
 static uint64_t dirty(void)
@@ -292,7 +228,7 @@ static void test_dirty(void)
 	check(ioctl(vm, KVM_GET_DIRTY_LOG, &bad) == -1 && errno == EINVAL, "no such slot: EINVAL");
 	guest_store(DATA, 1);
 	guest_store(DATA + 5 * 4096, 1);
-	check(!set_slot(1, KVM_MEM_LOG_DIRTY_PAGES, DATA, DATA_SIZE, data), "logging begins");
+	check(!set_slot(vm, 1, KVM_MEM_LOG_DIRTY_PAGES, DATA, DATA_SIZE, data), "logging begins");
 	dirty();	/* what was written before may be reported or not */
 	check(dirty() == 0, "nothing was written");
 	guest_load(DATA + 7 * 4096);
@@ -310,7 +246,7 @@ static void test_dirty(void)
 	madvise(data + 3 * 4096, 4096, MADV_DONTNEED);
 	guest_store(DATA + 3 * 4096, 4);
 	check(dirty() == 1 << 3, "after the page went and came");
-	check(!set_slot(1, 0, DATA, DATA_SIZE, data) && dirty() == UINT64_MAX, "logging ends");
+	check(!set_slot(vm, 1, 0, DATA, DATA_SIZE, data) && dirty() == UINT64_MAX, "logging ends");
 	guest_store(DATA, 5);
 	check(data[0] == 5, "and the guest writes on");
 }
@@ -393,8 +329,6 @@ static void test_ends(void)
 	unsigned int bad = 0;
 
 	for (unsigned int i = 0; i < 12; i++) {
-		size_t size = ioctl(dev, KVM_GET_VCPU_MMAP_SIZE, 0);
-
 		make_vm();
 		guest_store(DATA, 1);
 		bad += !hlt();
@@ -402,7 +336,7 @@ static void test_ends(void)
 			munmap(data, DATA_SIZE);
 		if (i & 2)
 			close(vm);
-		munmap(run, size);
+		munmap(run, run_size(dev));
 		close(vcpu);
 		if (!(i & 2))
 			close(vm);
@@ -415,11 +349,7 @@ static void test_ends(void)
 
 int main(int argc, char **argv)
 {
-	if (argc == 3 && !strcmp(argv[1], "-d"))
-		dev_path = argv[2];
-	dev = open(dev_path, O_RDWR | O_CLOEXEC);
-	if (dev < 0)
-		bail(dev_path);
+	dev = open_device(argc, argv);
 	check(ioctl(dev, KVM_CHECK_EXTENSION, KVM_CAP_SYNC_MMU) == 1 &&
 	      ioctl(dev, KVM_CHECK_EXTENSION, KVM_CAP_READONLY_MEM) == 1, "capabilities");
 	make_vm();
@@ -431,6 +361,5 @@ int main(int argc, char **argv)
 	test_race();
 	test_ends();
 	/* The first VM goes with the process, still in use. */
-	printf("1..%u\n", nr_tests);
-	return nr_failed != 0;
+	return tap_done();
 }

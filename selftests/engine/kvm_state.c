@@ -4,80 +4,33 @@
  * arrays that are too short, single steps and breakpoints.  On /dev/cvmm, or
  * with "-d /dev/kvm" the same on stock KVM.  TAP.
  */
+#include "kvm_vm.h"
+
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/kvm.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #define MEM_SIZE	(1UL << 20)
-#define CODE		0x1000UL
 
-static const char *dev_path = "/dev/cvmm";
 static int dev, vm, vcpu;
 static uint8_t *mem;
 static struct kvm_run *run;
-static unsigned int nr_tests, nr_failed;
-
-static void check(bool good, const char *fmt, ...)
-{
-	va_list ap;
-
-	printf("%sok %u - ", good ? "" : "not ", ++nr_tests);
-	va_start(ap, fmt);
-	vprintf(fmt, ap);
-	va_end(ap);
-	printf("\n");
-	fflush(stdout);
-	if (!good)
-		nr_failed++;
-}
-
-static void bail(const char *what)
-{
-	printf("Bail out! %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static void *zalloc(size_t size)
-{
-	void *p = calloc(1, size);
-
-	if (!p)
-		bail("calloc");
-	return p;
-}
 
 static void make_vm(void)
 {
-	struct kvm_userspace_memory_region region = { .memory_size = MEM_SIZE };
-	struct kvm_cpuid2 *cpuid = zalloc(sizeof(*cpuid) + 256 * sizeof(cpuid->entries[0]));
+	struct kvm_cpuid2 *cpuid = supported_cpuid(dev);
 
-	mem = mmap(NULL, MEM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (mem == MAP_FAILED)
-		bail("mmap");
+	mem = map(NULL, MEM_SIZE, MAP_PRIVATE, -1);
 	vm = ioctl(dev, KVM_CREATE_VM, 0);
 	if (vm < 0)
 		bail("KVM_CREATE_VM");
-	region.userspace_addr = (uintptr_t)mem;
-	if (ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region))
+	if (set_slot(vm, 0, 0, 0, MEM_SIZE, mem))
 		bail("KVM_SET_USER_MEMORY_REGION");
-	vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
-	if (vcpu < 0)
-		bail("KVM_CREATE_VCPU");
-	run = mmap(NULL, ioctl(dev, KVM_GET_VCPU_MMAP_SIZE, 0), PROT_READ | PROT_WRITE,
-		   MAP_SHARED, vcpu, 0);
-	if (run == MAP_FAILED)
-		bail("mmap of the vCPU");
-	cpuid->nent = 256;
-	if (ioctl(dev, KVM_GET_SUPPORTED_CPUID, cpuid) || ioctl(vcpu, KVM_SET_CPUID2, cpuid))
+	vcpu = make_vcpu(dev, vm, 0, &run);
+	if (ioctl(vcpu, KVM_SET_CPUID2, cpuid))
 		bail("CPUID");
 	check(!ioctl(vcpu, KVM_SET_CPUID2, cpuid), "CPUID is set again before the first run");
 	cpuid->nent = 1;
@@ -88,25 +41,8 @@ static void make_vm(void)
 
 static void start(const void *code, size_t len)
 {
-	struct kvm_regs regs = { .rip = CODE, .rsp = 0x8000, .rflags = 2 };
-	struct kvm_sregs s;
-
 	memcpy(mem + CODE, code, len);
-	if (ioctl(vcpu, KVM_GET_SREGS, &s))
-		bail("KVM_GET_SREGS");
-	s.cs.base = 0;
-	s.cs.selector = 0;
-	if (ioctl(vcpu, KVM_SET_SREGS, &s) || ioctl(vcpu, KVM_SET_REGS, &regs))
-		bail("setting registers");
-}
-
-static struct kvm_regs get_regs(void)
-{
-	struct kvm_regs r;
-
-	if (ioctl(vcpu, KVM_GET_REGS, &r))
-		bail("KVM_GET_REGS");
-	return r;
+	real_mode(vcpu, 0);
 }
 
 static void test_sregs2(void)
@@ -291,7 +227,7 @@ static void test_debug(void)
 		good &= !ioctl(vcpu, KVM_RUN, 0) && debug_exit(CODE + step[i], 1) &&
 			run->debug.arch.dr6 & 0x4000;
 	check(good, "one instruction at a time, executed or emulated");
-	check(!(get_regs().rflags & 0x100), "the guest's own TF is not there");
+	check(!(get_regs(vcpu).rflags & 0x100), "the guest's own TF is not there");
 	check(!ioctl(vcpu, KVM_RUN, 0) && run->exit_reason == KVM_EXIT_IO, "port I/O comes first");
 	/* Of the OUT, or with the instruction behind it. */
 	check(!ioctl(vcpu, KVM_RUN, 0) && run->exit_reason == KVM_EXIT_DEBUG &&
@@ -309,14 +245,14 @@ static void test_debug(void)
 	good = !ioctl(vcpu, KVM_SET_GUEST_DEBUG, &d) && !ioctl(vcpu, KVM_RUN, 0);
 	if (good && run->exit_reason == KVM_EXIT_HLT)
 		/* QEMU's INT3 (7.2) passes the intercept of #BP by: so on stock KVM there. */
-		printf("ok %u - a software breakpoint # SKIP INT3 is not intercepted\n", ++nr_tests);
+		skip("a software breakpoint", "INT3 is not intercepted");
 	else
 		check(good && debug_exit(CODE + 1, 3), "INT3 is user space's breakpoint");
 	d.control = 0;
 	ioctl(vcpu, KVM_SET_GUEST_DEBUG, &d);
 	start(int3, sizeof(int3));
 	check(!ioctl(vcpu, KVM_RUN, 0) && run->exit_reason == KVM_EXIT_HLT &&
-	      get_regs().rip == 0x2001, "and the guest's without it");
+	      get_regs(vcpu).rip == 0x2001, "and the guest's without it");
 
 	d.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP;
 	d.arch.debugreg[0] = CODE + 7;
@@ -326,8 +262,7 @@ static void test_debug(void)
 	       run->exit_reason == KVM_EXIT_IO && !ioctl(vcpu, KVM_RUN, 0);
 	if (good && run->exit_reason == KVM_EXIT_HLT)
 		/* QEMU's VMRUN (7.2) does not arm DR7: so on stock KVM there. */
-		printf("ok %u - a hardware breakpoint # SKIP this processor does not arm it\n",
-		       ++nr_tests);
+		skip("a hardware breakpoint", "this processor does not arm it");
 	else
 		check(good && debug_exit(CODE + 7, 1) && run->debug.arch.dr6 & 1,
 		      "a hardware breakpoint");
@@ -337,11 +272,7 @@ static void test_debug(void)
 
 int main(int argc, char **argv)
 {
-	if (argc == 3 && !strcmp(argv[1], "-d"))
-		dev_path = argv[2];
-	dev = open(dev_path, O_RDWR | O_CLOEXEC);
-	if (dev < 0)
-		bail(dev_path);
+	dev = open_device(argc, argv);
 	make_vm();
 	test_sregs2();
 	test_xsave();
@@ -353,6 +284,5 @@ int main(int argc, char **argv)
 	check(ioctl(vcpu, _IO(KVMIO, 0xee), 0) && (errno == EINVAL || errno == ENOTTY),
 	      "an unknown ioctl of a vCPU");
 	check(ioctl(vm, _IO(KVMIO, 0xee), 0) && errno == ENOTTY, "of a VM: ENOTTY");
-	printf("1..%u\n", nr_tests);
-	return nr_failed != 0;
+	return tap_done();
 }

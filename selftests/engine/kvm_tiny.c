@@ -5,14 +5,11 @@
  * "-d /dev/kvm" the same on stock KVM, with anonymous memory.  TAP.  With
  * --hold it only keeps a VM until it reads a line.
  */
+#include "kvm_vm.h"
+
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/kvm.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,96 +18,35 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <linux/cvmm.h>
-
 #define MEM_SIZE	(4UL << 20)
-#define CODE		0x1000UL
-#define STACK		0x8000UL
 #define MMIO		0xd0000000UL
 
-static const char *dev_path = "/dev/cvmm";
 static int dev, vm, vcpu, space = -1;
 static uint8_t *mem;
 static struct kvm_run *run;
-static unsigned int nr_tests, nr_failed;
-
-static void check(bool good, const char *fmt, ...)
-{
-	va_list ap;
-
-	printf("%sok %u - ", good ? "" : "not ", ++nr_tests);
-	va_start(ap, fmt);
-	vprintf(fmt, ap);
-	va_end(ap);
-	printf("\n");
-	fflush(stdout);
-	if (!good)
-		nr_failed++;
-}
-
-static void bail(const char *what)
-{
-	printf("Bail out! %s: %s\n", what, strerror(errno));
-	exit(1);
-}
+static struct kvm_cpuid2 *cpuid;
 
 static void make_vm(void)
 {
-	struct kvm_userspace_memory_region region = {
-		.slot = 0, .guest_phys_addr = 0, .memory_size = MEM_SIZE,
-	};
-	static struct kvm_cpuid2 *cpuid;
-	size_t size;
-
-	if (strstr(dev_path, "cvmm")) {
-		struct cvmm_home_range range = { .first_gfn = 0, .nr_gfns = MEM_SIZE >> 12 };
-		struct cvmm_space_config cfg = {
-			.ranges = (uintptr_t)&range, .nr_ranges = 1, .nr_hosts = 1,
-			.epoch = 1, .space_id = 42,
-		};
-
-		snprintf(cfg.name, sizeof(cfg.name), "tiny%d", (int)getpid());
-		space = ioctl(dev, CVMM_CREATE_SPACE, &cfg);
+	if (on_cvmm()) {
+		space = make_space(dev, "tiny", MEM_SIZE, 1);
 		if (space < 0)
 			bail("CVMM_CREATE_SPACE");
-		mem = mmap(NULL, MEM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, space, 0);
-	} else {
-		mem = mmap(NULL, MEM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-			   -1, 0);
 	}
-	if (mem == MAP_FAILED)
-		bail("mmap of guest memory");
+	mem = map(NULL, MEM_SIZE, MAP_SHARED, space);
 	vm = ioctl(dev, KVM_CREATE_VM, 0);
 	if (vm < 0)
 		bail("KVM_CREATE_VM");
-	region.userspace_addr = (uintptr_t)mem;
-	if (ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region))
+	if (set_slot(vm, 0, 0, 0, MEM_SIZE, mem))
 		bail("KVM_SET_USER_MEMORY_REGION");
-	vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
-	if (vcpu < 0)
-		bail("KVM_CREATE_VCPU");
-	size = ioctl(dev, KVM_GET_VCPU_MMAP_SIZE, 0);
-	run = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
-	if (run == MAP_FAILED)
-		bail("mmap of the vCPU");
-	if (!cpuid) {
-		cpuid = calloc(1, sizeof(*cpuid) + 256 * sizeof(cpuid->entries[0]));
-		if (!cpuid)
-			bail("calloc");
-		cpuid->nent = 1;
-		check(ioctl(dev, KVM_GET_SUPPORTED_CPUID, cpuid) && errno == E2BIG,
-		      "GET_SUPPORTED_CPUID with a short array is E2BIG");
-		cpuid->nent = 256;
-		check(!ioctl(dev, KVM_GET_SUPPORTED_CPUID, cpuid) && cpuid->nent > 5,
-		      "GET_SUPPORTED_CPUID gives %u entries", cpuid->nent);
-	}
+	vcpu = make_vcpu(dev, vm, 0, &run);
 	if (ioctl(vcpu, KVM_SET_CPUID2, cpuid))
 		bail("KVM_SET_CPUID2");
 }
 
 static void drop_vm(void)
 {
-	munmap(run, ioctl(dev, KVM_GET_VCPU_MMAP_SIZE, 0));
+	munmap(run, run_size(dev));
 	/* Out of order on purpose: each descriptor holds what it needs. */
 	close(vm);
 	munmap(mem, MEM_SIZE);
@@ -119,22 +55,20 @@ static void drop_vm(void)
 	close(vcpu);
 }
 
-/* Real mode, flat from 0, at CODE. */
+/* Real mode, flat from 0, at CODE, nothing pending. */
 static void start(const void *code, size_t len)
 {
-	struct kvm_regs regs = { .rip = CODE, .rsp = STACK, .rflags = 2 };
 	struct kvm_vcpu_events events = {};
 	struct kvm_sregs s;
 
 	memcpy(mem + CODE, code, len);
-	ioctl(vcpu, KVM_GET_SREGS, &s);
-	s.cs.base = 0;
-	s.cs.selector = 0;
+	real_mode(vcpu, 0);
+	s = get_sregs(vcpu);
 	s.idt.base = 0;
 	s.idt.limit = 0x3ff;
-	if (ioctl(vcpu, KVM_SET_SREGS, &s) || ioctl(vcpu, KVM_SET_REGS, &regs) ||
-	    ioctl(vcpu, KVM_SET_VCPU_EVENTS, &events))
-		bail("setting registers");
+	set_sregs(vcpu, &s);
+	if (ioctl(vcpu, KVM_SET_VCPU_EVENTS, &events))
+		bail("KVM_SET_VCPU_EVENTS");
 }
 
 static int go(void)
@@ -144,15 +78,6 @@ static int go(void)
 	do
 		r = ioctl(vcpu, KVM_RUN, 0);
 	while (r < 0 && errno == EAGAIN);
-	return r;
-}
-
-static struct kvm_regs get_regs(void)
-{
-	struct kvm_regs r;
-
-	if (ioctl(vcpu, KVM_GET_REGS, &r))
-		bail("KVM_GET_REGS");
 	return r;
 }
 
@@ -180,13 +105,13 @@ static void test_io(void)
 	data[0] = 0xcd;
 	data[1] = 0xab;
 	run->immediate_exit = 1;
-	check(go() < 0 && errno == EINTR && (get_regs().rax & 0xffff) == 0xabcd,
+	check(go() < 0 && errno == EINTR && (get_regs(vcpu).rax & 0xffff) == 0xabcd,
 	      "immediate_exit completes the IN and stops");
 	run->immediate_exit = 0;
 	check(!go() && run->exit_reason == KVM_EXIT_IO && run->io.size == 4 &&
 	      *(uint32_t *)((uint8_t *)run + run->io.data_offset) == 0x12345678, "dword OUT");
 	check(!go() && run->exit_reason == KVM_EXIT_HLT &&
-	      get_regs().rip == CODE + sizeof(code), "HLT, RIP behind it");
+	      get_regs(vcpu).rip == CODE + sizeof(code), "HLT, RIP behind it");
 }
 
 static void test_string_io(void)
@@ -233,20 +158,20 @@ static void test_mmio(void)
 	struct kvm_sregs s;
 
 	start(code, sizeof(code));
-	ioctl(vcpu, KVM_GET_SREGS, &s);
+	s = get_sregs(vcpu);
 	s.ds.base = MMIO;
-	ioctl(vcpu, KVM_SET_SREGS, &s);
+	set_sregs(vcpu, &s);
 	check(!go() && run->exit_reason == KVM_EXIT_MMIO && run->mmio.is_write &&
 	      run->mmio.phys_addr == MMIO + 0x10 && run->mmio.len == 2 &&
 	      *(uint16_t *)run->mmio.data == 0xcafe, "MMIO write (exit %u)", run->exit_reason);
 	check(!go() && run->exit_reason == KVM_EXIT_MMIO && !run->mmio.is_write &&
 	      run->mmio.phys_addr == MMIO + 0x20 && run->mmio.len == 2, "MMIO read");
 	*(uint16_t *)run->mmio.data = 0xbeef;
-	check(!go() && run->exit_reason == KVM_EXIT_HLT && (get_regs().rax & 0xffff) == 0xbeef,
+	check(!go() && run->exit_reason == KVM_EXIT_HLT && (get_regs(vcpu).rax & 0xffff) == 0xbeef,
 	      "the value read arrives");
-	ioctl(vcpu, KVM_GET_SREGS, &s);
+	s = get_sregs(vcpu);
 	s.ds.base = 0;
-	ioctl(vcpu, KVM_SET_SREGS, &s);
+	set_sregs(vcpu, &s);
 }
 
 static void test_irq(void)
@@ -314,14 +239,14 @@ static void test_cpuid_msr(void)
 
 	check(!ioctl(vm, KVM_ENABLE_CAP, &cap), "KVM_CAP_X86_USER_SPACE_MSR");
 	start(code, sizeof(code));
-	check(!go() && run->exit_reason == KVM_EXIT_HLT && get_regs().rax >= 0x80000008,
+	check(!go() && run->exit_reason == KVM_EXIT_HLT && get_regs(vcpu).rax >= 0x80000008,
 	      "CPUID is emulated");
 	check(!go() && run->exit_reason == KVM_EXIT_X86_RDMSR && run->msr.index == 0x40000000,
 	      "an unknown MSR comes to user space (exit %u)", run->exit_reason);
 	run->msr.data = 0x1122334455667788;
 	run->msr.error = 0;
 	check(!go() && run->exit_reason == KVM_EXIT_HLT &&
-	      (uint32_t)get_regs().rax == 0x55667788 && (uint32_t)get_regs().rdx == 0x11223344,
+	      (uint32_t)get_regs(vcpu).rax == 0x55667788 && (uint32_t)get_regs(vcpu).rdx == 0x11223344,
 	      "its value arrives");
 }
 
@@ -331,9 +256,9 @@ static void test_shutdown(void)
 	struct kvm_sregs s;
 
 	start(code, sizeof(code));
-	ioctl(vcpu, KVM_GET_SREGS, &s);
+	s = get_sregs(vcpu);
 	s.idt.limit = 0;
-	ioctl(vcpu, KVM_SET_SREGS, &s);
+	set_sregs(vcpu, &s);
 	check(!go() && run->exit_reason == KVM_EXIT_SHUTDOWN, "triple fault (exit %u)",
 	      run->exit_reason);
 }
@@ -362,7 +287,7 @@ static void test_signal(void)
 	start(code, sizeof(code));
 	pthread_create(&t, NULL, kick, &me);
 	check(ioctl(vcpu, KVM_RUN, 0) < 0 && errno == EINTR &&
-	      run->exit_reason == KVM_EXIT_INTR && get_regs().rip == CODE,
+	      run->exit_reason == KVM_EXIT_INTR && get_regs(vcpu).rip == CODE,
 	      "a signal stops a guest that loops");
 	pthread_join(t, NULL);
 }
@@ -383,12 +308,12 @@ static void test_memory(void)
 	bool good = true;
 
 	start(code, sizeof(code));
-	ioctl(vcpu, KVM_GET_SREGS, &s);
+	s = get_sregs(vcpu);
 	s.cr0 |= 1;
 	s.cs.db = s.ss.db = s.ds.db = s.es.db = 1;
 	s.cs.g = s.ss.g = s.ds.g = s.es.g = 1;
 	s.cs.limit = s.ss.limit = s.ds.limit = s.es.limit = 0xffffffff;
-	ioctl(vcpu, KVM_SET_SREGS, &s);
+	set_sregs(vcpu, &s);
 	check(!go() && run->exit_reason == KVM_EXIT_HLT, "3 MiB written in protected mode (exit %u)",
 	      run->exit_reason);
 	for (uint32_t a = 0x100000; a < MEM_SIZE; a += 4096)
@@ -396,21 +321,24 @@ static void test_memory(void)
 	check(good, "each page has its value");
 }
 
+static void test_cpuid_ioctl(void)
+{
+	struct kvm_cpuid2 *one = zalloc(sizeof(*one) + sizeof(one->entries[0]));
+
+	one->nent = 1;
+	check(ioctl(dev, KVM_GET_SUPPORTED_CPUID, one) && errno == E2BIG,
+	      "GET_SUPPORTED_CPUID with a short array is E2BIG");
+	free(one);
+	cpuid = supported_cpuid(dev);
+	check(cpuid->nent > 5, "GET_SUPPORTED_CPUID gives %u entries", cpuid->nent);
+}
+
 int main(int argc, char **argv)
 {
-	struct kvm_userspace_memory_region bad = { .slot = 1, .memory_size = 4096 };
-	bool hold = false;
+	unsigned int bad = 0;
 
-	for (int i = 1; i < argc; i++) {
-		if (!strcmp(argv[i], "-d") && i + 1 < argc)
-			dev_path = argv[++i];
-		else if (!strcmp(argv[i], "--hold"))
-			hold = true;
-	}
-	dev = open(dev_path, O_RDWR | O_CLOEXEC);
-	if (dev < 0)
-		bail(dev_path);
-	if (hold) {	/* keep a VM until a line is read */
+	dev = open_device(argc, argv);
+	if (!strcmp(argv[argc - 1], "--hold")) {	/* keep a VM until a line is read */
 		vm = ioctl(dev, KVM_CREATE_VM, 0);
 		if (vm < 0)
 			bail("KVM_CREATE_VM");
@@ -420,11 +348,10 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	check(ioctl(dev, KVM_GET_API_VERSION, 0) == KVM_API_VERSION, "API version");
+	test_cpuid_ioctl();
 	make_vm();
-	bad.guest_phys_addr = MEM_SIZE;
-	bad.userspace_addr = (uintptr_t)mem;
 	if (space >= 0)
-		check(ioctl(vm, KVM_SET_USER_MEMORY_REGION, &bad) && errno == EINVAL,
+		check(set_slot(vm, 1, 0, MEM_SIZE, 4096, mem) && errno == EINVAL,
 		      "a space's memory at another guest address is refused");
 	check(ioctl(vm, KVM_CREATE_VCPU, 0) < 0 && errno == EEXIST, "a vCPU id exists once");
 	test_io();
@@ -440,11 +367,9 @@ int main(int argc, char **argv)
 	for (unsigned int i = 0; i < 20; i++) {
 		make_vm();
 		start("\xf4", 1);
-		if (go() || run->exit_reason != KVM_EXIT_HLT)
-			nr_failed++;
+		bad += go() || run->exit_reason != KVM_EXIT_HLT;
 		drop_vm();
 	}
-	check(!nr_failed, "20 more machines, each ran and went");
-	printf("1..%u\n", nr_tests);
-	return nr_failed != 0;
+	check(!bad, "20 more machines, each ran and went");
+	return tap_done();
 }

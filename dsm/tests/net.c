@@ -318,3 +318,23 @@ void net_check(struct net *net)
 			fail_msg("gfn %u: %s", i, what);
 	}
 }
+
+int net_start_test(void **state)
+{
+	net_start(*state);
+	return 0;
+}
+
+int net_stop_test(void **state)
+{
+	net_stop(*state);
+	return 0;
+}
+
+int net_finish_test(void **state)
+{
+	net_settle(*state);
+	net_check(*state);
+	net_stop(*state);
+	return 0;
+}

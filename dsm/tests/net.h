@@ -65,6 +65,13 @@ struct net {
 void net_start(struct net *net);
 /* Tear down; fails the test if anything leaked. */
 void net_stop(struct net *net);
+/*
+ * The same as cmocka's set-up and tear-down, with the struct net as the test's
+ * prestate.  net_finish_test() first settles it and checks the invariants.
+ */
+int net_start_test(void **state);
+int net_stop_test(void **state);
+int net_finish_test(void **state);
 
 int net_access(struct net *net, u32 h, u64 gfn, bool write);
 int net_access_since(struct net *net, u32 h, u64 gfn, bool write, u64 since_ns);

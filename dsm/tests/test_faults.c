@@ -8,21 +8,6 @@
 
 static struct net net;
 
-static int setup(void **state)
-{
-	(void)state;
-	net_start(&net);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	net_check(&net);
-	net_stop(&net);
-	return 0;
-}
-
 /* Take the fault and check its cost. */
 static void fault(u32 h, bool write, u32 messages, u32 pages, enum dsm_event kind)
 {
@@ -334,7 +319,7 @@ static void bad_config(void **state)
 	REFUSED(ranges[0].pages = NULL);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_prestate_setup_teardown(name, net_start_test, net_finish_test, &net)
 
 int main(void)
 {

@@ -8,22 +8,6 @@
 
 static struct net net;
 
-static int setup(void **state)
-{
-	(void)state;
-	net_start(&net);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	net_settle(&net);
-	net_check(&net);
-	net_stop(&net);
-	return 0;
-}
-
 static u64 events(u32 h, enum dsm_event ev)
 {
 	return net.h[h].events[ev];
@@ -455,7 +439,7 @@ static void version_wraps(void **state)
 	assert_int_equal(net_info(&net, 0, 0).home_version, 70002 & 0xffff);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_prestate_setup_teardown(name, net_start_test, net_finish_test, &net)
 
 int main(void)
 {

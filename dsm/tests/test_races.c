@@ -9,20 +9,6 @@
 
 static struct net net;
 
-static int setup(void **state)
-{
-	(void)state;
-	net_start(&net);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	net_stop(&net);
-	return 0;
-}
-
 static void fire(u32 h)
 {
 	assert_int_equal(dsm_timer(&net.h[h].dsm, 0, net.now), 0);
@@ -861,7 +847,7 @@ static void failed_space(void **state)
 	assert_int_equal(net_state(&net, 4, 0), DSM_EXCLUSIVE);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_prestate_setup_teardown(name, net_start_test, net_stop_test, &net)
 
 int main(void)
 {

@@ -257,8 +257,9 @@ int cvmm_set_memory(struct cvmm_vm *vm, const struct kvm_userspace_memory_region
 		if (err)
 			goto free_new;
 		if (now.flags & KVM_MEM_LOG_DIRTY_PAGES && !now.dirty) {
+			/* Whoever asks for terabytes gets -ENOMEM, the host no warning. */
 			now.dirty = kvcalloc(BITS_TO_LONGS(now.nr_gfns), sizeof(long),
-					     GFP_KERNEL_ACCOUNT);
+					     GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 			if (!now.dirty) {
 				err = -ENOMEM;
 				goto disconnect;
@@ -332,7 +333,7 @@ int cvmm_get_dirty_log(struct cvmm_vm *vm, const struct kvm_dirty_log *log)
 		goto unlock;
 	}
 	words = BITS_TO_LONGS(slot->nr_gfns);
-	seen = kvmalloc_array(words, sizeof(long), GFP_KERNEL_ACCOUNT);
+	seen = kvmalloc_array(words, sizeof(long), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!seen) {
 		err = -ENOMEM;
 		goto unlock;

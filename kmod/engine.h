@@ -302,7 +302,6 @@ int cvmm_msr_read(struct cvmm_vcpu *vcpu, u32 index, u64 *val, bool host);
 int cvmm_msr_write(struct cvmm_vcpu *vcpu, u32 index, u64 val, bool host);
 int cvmm_get_msr_index_list(struct kvm_msr_list __user *arg);
 int cvmm_get_msr_feature_list(struct kvm_msr_list __user *arg);
-int cvmm_get_feature_msrs(struct kvm_msrs __user *arg);
 int cvmm_msr_io(struct cvmm_vcpu *vcpu, struct kvm_msrs __user *arg, bool write);
 int cvmm_set_msr_filter(struct cvmm_vm *vm, const struct kvm_msr_filter *f);
 bool cvmm_msr_allowed(struct cvmm_vm *vm, u32 index, bool write);

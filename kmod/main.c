@@ -266,7 +266,7 @@ static long dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	case KVM_GET_MSR_FEATURE_INDEX_LIST:
 		return cvmm_get_msr_feature_list(argp);
 	case KVM_GET_MSRS:
-		return cvmm_get_feature_msrs(argp);
+		return cvmm_msr_io(NULL, argp, false);
 	case KVM_X86_GET_MCE_CAP_SUPPORTED:
 		return put_user((u64)CVMM_MCE_CAP, (u64 __user *)argp);
 	case KVM_GET_SUPPORTED_CPUID:

@@ -238,32 +238,23 @@ int cvmm_get_msr_feature_list(struct kvm_msr_list __user *arg)
 	return put_msr_list(arg, feature_list, ARRAY_SIZE(feature_list));
 }
 
-/* KVM_GET_MSRS on the device: how many were read before the first unknown one. */
-int cvmm_get_feature_msrs(struct kvm_msrs __user *arg)
+static int feature_msr_read(u32 index, u64 *val)
 {
-	struct kvm_msr_entry e;
-	u32 nr, i, k;
+	u32 i;
 
-	if (get_user(nr, &arg->nmsrs))
-		return -EFAULT;
-	if (nr > 256)
-		return -E2BIG;
-	for (i = 0; i < nr; i++) {
-		if (copy_from_user(&e, &arg->entries[i], sizeof(e)))
-			return -EFAULT;
-		for (k = 0; k < ARRAY_SIZE(feature_list); k++)
-			if (e.index == feature_list[k])
-				break;
-		if (k == ARRAY_SIZE(feature_list))
-			break;
-		e.data = 0;	/* as cvmm_msr_read() */
-		if (copy_to_user(&arg->entries[i], &e, sizeof(e)))
-			return -EFAULT;
+	for (i = 0; i < ARRAY_SIZE(feature_list); i++) {
+		if (index == feature_list[i]) {
+			*val = 0;	/* as cvmm_msr_read() */
+			return 0;
+		}
 	}
-	return i;
+	return CVMM_MSR_UNKNOWN;
 }
 
-/* KVM_GET_MSRS and KVM_SET_MSRS: how many were done before the first that failed. */
+/*
+ * KVM_GET_MSRS and KVM_SET_MSRS: how many were done before the first that failed.
+ * @vcpu NULL, to read only: KVM_GET_MSRS on the device, of the feature MSRs.
+ */
 int cvmm_msr_io(struct cvmm_vcpu *vcpu, struct kvm_msrs __user *arg, bool write)
 {
 	struct kvm_msr_entry e;
@@ -282,7 +273,8 @@ int cvmm_msr_io(struct cvmm_vcpu *vcpu, struct kvm_msrs __user *arg, bool write)
 				break;
 			continue;
 		}
-		if (cvmm_msr_read(vcpu, e.index, &val, true))
+		if (vcpu ? cvmm_msr_read(vcpu, e.index, &val, true) :
+			   feature_msr_read(e.index, &val))
 			break;
 		e.data = val;
 		if (copy_to_user(&arg->entries[i], &e, sizeof(e)))

@@ -61,18 +61,32 @@ cvmm_ko()	{ echo "$CVMM_TREE/build/kmod-$(uname -r)/cvmm.ko"; }
 cvmm_load()	{ insmod "$(cvmm_ko)" "$@"; }
 cvmm_unload()	{ rmmod cvmm; }
 
-# Unreclaimable slab, page tables, per-cpu and vmalloc memory in kB, settled.
-kernel_kb()
+# kernel_usage: three numbers, settled: unreclaimable slab, page tables, per-cpu and
+# vmalloc memory in kB; memory in use for anything but caches in kB; open files.
+kernel_usage()
 {
 	sync
 	echo 3 >/proc/sys/vm/drop_caches
 	sleep 1
-	awk '/^(SUnreclaim|PageTables|Percpu|VmallocUsed):/ { n += $2 } END { print n }' /proc/meminfo
+	awk '/^(SUnreclaim|PageTables|Percpu|VmallocUsed):/ { kernel += $2 }
+	     /^(MemFree|Cached|Buffers):/ { used -= $2 }
+	     /^MemTotal:/ { used += $2 }
+	     FILENAME ~ /file-nr/ { files = $1 }
+	     END { print kernel, used, files }' /proc/meminfo /proc/sys/fs/file-nr
 }
 
-# Memory in use for anything but caches, kB, settled; files open.
-used_kb()	{ kernel_kb >/dev/null; awk '/^(MemFree|Cached|Buffers):/ { n -= $2 } /^MemTotal:/ { n += $2 } END { print n }' /proc/meminfo; }
-open_files()	{ cut -f1 /proc/sys/fs/file-nr; }
+# no_complaint EXCEPT FILE...: the kernel of a guest has complained on none of these
+# consoles, but for lines that match EXCEPT ("" for none).  No console is a failure.
+no_complaint()
+{
+	local except=${1:-^no such line$} file
+	shift
+	for file; do
+		[ -s "$file" ] || { echo "$file: nothing there"; return 1; }
+		! grep -v -E -- "$except" "$file" | grep -E -A 20 \
+			'WARNING: |BUG: |Oops: |Kernel panic|rcu: INFO|soft lockup|detected stall' || return 1
+	done
+}
 
 # guest_tap FILE: the points that a guest's /init printed on its console (lines
 # after "cvmm: ", see guest/init.c) become points here; a console without the

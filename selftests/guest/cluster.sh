@@ -78,6 +78,7 @@ guest_runs()
 	local want=2 status
 
 	[ "$end" = poweroff ] && want=0
+	rm -f "$out.console" "$out.json"	# of the run before
 	build/cvmm-run -v -n -l "$out.console" -s "$out.json" "$out.cfg" </dev/null
 	status=$?
 	[ $status = $want ] || { echo "exit status $status, expected $want"; return 1; }
@@ -98,8 +99,7 @@ guest_points()
 	if [ "$end" = panic ]; then
 		check "the panic is on the console" grep -q "Kernel panic - not syncing" "$out.console"
 	else
-		check "the guest's kernel has no complaint" \
-			sh -c '! grep -E -A 20 "WARNING: |BUG: |Oops: |Kernel panic|rcu: INFO|soft lockup|detected stall" "$1"' - "$out.console"
+		check "the guest's kernel has no complaint" no_complaint "" "$out.console"
 	fi
 	check "pages came from the other host" test "$(counters 'dsm.fault_(read|write)_[23]')" -gt 0
 	check "no page-table walk asked for a page" no_walk_faults
@@ -121,7 +121,6 @@ if on_host 0; then
 	slowdown = $((5 * CVMM_HOSTS));
 	nodes = ( $(nodes) );
 	END
-	sed -i 's/cvmm.tests="\(.*\)" cvmm.end/cvmm.tests=\\"\1\\" cvmm.end/' "$out.cfg"
 	for ((run = 1; run <= times; run++)); do
 		[ "$times" = 1 ] || note "run $run of $times"
 		guest_points

@@ -23,9 +23,9 @@ no_leak()
 {
 	local before after
 
-	before=$(kernel_kb)
+	read -r before _ < <(kernel_usage)
 	cycles 20 || return 1
-	after=$(kernel_kb)
+	read -r after _ < <(kernel_usage)
 	echo "kernel memory: $before kB before, $after kB after"
 	[ $((after - before)) -lt 400 ]
 }

@@ -75,13 +75,13 @@ cycles()	# N
 	done
 }
 
-# A guest takes some 70 MB of pages and megabytes of slabs and tables on each host:
-# a few hundred kB, which the kernel's own caches keep, are not one lost in each cycle.
+# The kernel's own caches keep a few hundred kB.  Over 20 cycles the bounds are 30 kB of
+# kernel memory and 200 kB of any for each, and less than one file.
 no_leak()	# KERNEL-kB USED-kB FILES, before
 {
 	local kernel used files
 
-	kernel=$(kernel_kb) used=$(used_kb) files=$(open_files)
+	read -r kernel used files < <(kernel_usage)
 	note "kernel memory $1 kB, then $kernel kB; in use $2 kB, then $used kB; files $3, then $files"
 	[ $((kernel - $1)) -lt 600 ] && [ $((used - $2)) -lt 4096 ] && [ $((files - $3)) -lt 20 ]
 }
@@ -121,7 +121,7 @@ for n in d['nodes'][1:]: assert 0 < n['counters']['tsc.error_ns'] < 3000000, n
 fi
 hosts-barrier ends
 check "nothing is left" nothing_left
-before="$(kernel_kb) $(used_kb) $(open_files)"
+before=$(kernel_usage)
 hosts-barrier counted
 on_host 0 && check "${1:-5} starts and stops" cycles "${1:-5}"
 hosts-barrier done

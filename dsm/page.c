@@ -54,7 +54,12 @@ static u64 hold_end(const struct dsm_page *p, u64 now_ns)
 
 static void hold_start(struct dsm *d, struct dsm_page *p, u32 since, u64 now_ns)
 {
-	p->grant = dsm_tick(now_ns) & GRANT_MASK;
+	u32 now = dsm_tick(now_ns);
+
+	/* now_ns may be from before the wait began: else age and hold would not fit. */
+	if ((s32)(now - since) < 0)
+		now = since;
+	p->grant = now & GRANT_MASK;
 	p->age = dsm_age_pack(dsm_age(since, now_ns)) & 0x7fff;
 	p->hold = dsm_bug(NO_HOLD) ? 0 : ticks_up(d->cfg.hold_max_ns) + 1;
 }

@@ -508,6 +508,26 @@ static void hold_shortens(void **state)
 }
 
 /* The same instruction misses more: extended, but not beyond the limit. */
+/* The answer is handled with a clock that was read before the wait began. */
+static void hold_shortens_after_late_clock(void **state)
+{
+	u64 since = net.now;
+
+	(void)state;
+	assert_int_equal(net_access_since(&net, 1, 0, true, since), DSM_WAIT);
+	net.now -= MS;
+	net_settle(&net);
+	net.now += MS;
+	assert_int_equal(net_access_since(&net, 1, 0, true, since), DSM_GRANTED);
+	dsm_hold(&net.h[1].dsm, 0, since, net.now + MS / 5, net.now);
+	assert_int_equal(net_access(&net, 2, 0, true), DSM_WAIT);
+	net_settle(&net);
+	assert_in_range(net.h[1].timer_ns, net.now + MS / 5, net.now + MS / 5 + 2 * DSM_TICK_NS);
+	net.now = net.h[1].timer_ns;
+	fire(1);
+	net_settle(&net);
+}
+
 static void hold_extends_to_limit(void **state)
 {
 	u64 start = net.now, limit = 25 * 20 * MS;
@@ -860,7 +880,8 @@ int main(void)
 		T(next_before_data), T(next_before_upgrade), T(queue_answered_at_once), T(older_joins),
 		T(older_joins_running),
 		T(hold_defers_write), T(hold_for_write_defers_read), T(hold_for_read_lets_readers),
-		T(hold_defers_invalidation), T(hold_shortens), T(hold_extends_to_limit),
+		T(hold_defers_invalidation), T(hold_shortens),
+		T(hold_shortens_after_late_clock), T(hold_extends_to_limit),
 		T(hold_of_older_stays), T(hold_yields), T(hold_between_equals), T(hurry_makes_it_yield), T(hurry_too_late),
 		T(upgrade_voids_hold), T(pending_upgrade_is_not_held), T(late_clock),
 		T(busy_then_free), T(busy_downgrade_lets_readers), T(busy_with_upgrade_queued),

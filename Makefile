@@ -195,6 +195,7 @@ help:
 	@echo 'make check-unit     the unit tests alone'
 	@echo 'make check-long     tests that take long (selftests/long.list)'
 	@echo 'make model          the coherence protocol, model-checked (model-full: longer)'
+	@echo 'make soak           its simulator and fuzzers, for long (SEEDS=1000 SEED=1: 64 hosts)'
 	@echo 'make module         cvmm.ko, in $(KOUT)'
 	@echo 'make programs       vmmd, cvmm-run, cvmm, in build/'
 	@echo 'make guest          build/guest.img, the initramfs of the demo and the tests'

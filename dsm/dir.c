@@ -129,9 +129,9 @@ static int start_write(struct dsm *d, struct dsm_ref *r, u32 requester,
 {
 	struct dsm_home *dir = r->dir;
 	u64 copies = dir->sharers | dsm_bit(owner_of(dir));
-	u64 inv = copies & ~dsm_bit(requester);
+	u64 inv = copies & ~dsm_bit(requester), left;
 	bool same = copies & dsm_bit(requester);
-	u32 self = dsm_self(d), granter, h, acks;
+	u32 self = dsm_self(d), granter, acks;
 	struct dsm_msg msg = {
 		.requester = (u8)requester,
 		.version = (u16)(dir->version + 1),
@@ -167,10 +167,8 @@ static int start_write(struct dsm *d, struct dsm_ref *r, u32 requester,
 
 	/* Remote work first, in parallel; what happens here may sleep, or end it all. */
 	msg.type = DSM_MSG_INV;
-	for (h = 0; h < d->cfg.nr_hosts; h++) {
-		if (!(inv & dsm_bit(h)) || h == self)
-			continue;
-		err = dsm_post(d, r, h, &msg, NULL, 0, now_ns);
+	for (left = inv & ~dsm_bit(self); left; left &= left - 1) {
+		err = dsm_post(d, r, dsm_lowest64(left), &msg, NULL, 0, now_ns);
 		if (err)
 			return err;
 	}
@@ -214,13 +212,13 @@ static int start(struct dsm *d, struct dsm_ref *r, u32 requester,
 }
 
 /* Which waiting request is next: see dsm_outranks(). */
-static u32 first_waiter(const struct dsm *d, const struct dsm_rec *rec, u64 now_ns)
+static u32 first_waiter(const struct dsm_rec *rec, u64 now_ns)
 {
 	u32 h, age, first = DSM_NO_HOST, first_age = 0;
+	u64 left;
 
-	for (h = 0; h < d->cfg.nr_hosts; h++) {
-		if (!(rec->waiting & dsm_bit(h)))
-			continue;
+	for (left = rec->waiting; left; left &= left - 1) {
+		h = dsm_lowest64(left);
 		age = dsm_age(rec->wait[h].since, now_ns);
 		if (first == DSM_NO_HOST || dsm_outranks(age, h, first_age, first)) {
 			first = h;
@@ -243,7 +241,6 @@ static int tell_holders(struct dsm *d, struct dsm_ref *r, u32 waiter, u32 since,
 		.version = dir->version,
 		.age = dsm_age_pack(dsm_age(since, now_ns)),
 	};
-	u32 h;
 	u64 to = 0;
 	int err;
 
@@ -257,10 +254,8 @@ static int tell_holders(struct dsm *d, struct dsm_ref *r, u32 waiter, u32 since,
 	/* These two have given up what they had, or it is theirs that is waited for. */
 	to &= ~(dsm_bit(dir->txn_host) | dsm_bit(waiter));
 	dsm_mark_if(to && dir->txn_offer, HURRY_BEHIND_OFFER);
-	for (h = 0; h < d->cfg.nr_hosts; h++) {
-		if (!(to & dsm_bit(h)))
-			continue;
-		err = dsm_post(d, r, h, &msg, NULL, 0, now_ns);
+	for (; to; to &= to - 1) {
+		err = dsm_post(d, r, dsm_lowest64(to), &msg, NULL, 0, now_ns);
 		if (err)
 			return err;
 	}
@@ -278,7 +273,7 @@ static int hurry(struct dsm *d, struct dsm_ref *r, u32 waiter, const struct dsm_
 
 	if (!dsm_outranks(dsm_age(w->since, now_ns), waiter, txn_age(dir, now_ns),
 			  dir->txn_host) ||
-	    first_waiter(d, dsm_rec(r->page), now_ns) != waiter)
+	    first_waiter(dsm_rec(r->page), now_ns) != waiter)
 		return 0;
 	return tell_holders(d, r, waiter, w->since, now_ns);
 }
@@ -379,7 +374,7 @@ static int start_next(struct dsm *d, struct dsm_ref *r, u64 now_ns)
 
 	if (!rec || !rec->waiting)
 		return 0;
-	next = first_waiter(d, rec, now_ns);
+	next = first_waiter(rec, now_ns);
 	w = rec->wait[next];
 	rec->waiting &= ~dsm_bit(next);
 	dsm_put_rec(d, r);

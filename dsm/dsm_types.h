@@ -21,6 +21,12 @@ static inline unsigned int dsm_weight64(u64 w)
 	return hweight64(w);
 }
 
+/* Number of the lowest bit set; @w is not 0. */
+static inline u32 dsm_lowest64(u64 w)
+{
+	return __ffs64(w);
+}
+
 #else /* !__KERNEL__ */
 
 #include <assert.h>
@@ -45,6 +51,11 @@ typedef int32_t s32;
 static inline unsigned int dsm_weight64(u64 w)
 {
 	return (unsigned int)__builtin_popcountll(w);
+}
+
+static inline u32 dsm_lowest64(u64 w)
+{
+	return (u32)__builtin_ctzll(w);
 }
 
 #endif /* __KERNEL__ */

@@ -42,6 +42,7 @@ struct sim_vcpu {
 	u64 gfn;		/* of FAULT, WAIT */
 	bool write;
 	bool plain;		/* reads as a page-table walk does */
+	bool waited;		/* this instruction, for a page */
 	u64 tries;
 	u32 nr;
 	struct {
@@ -69,11 +70,23 @@ struct sim_event {
 	u32 host;		/* where it happens */
 	u32 from;		/* EV_MSG */
 	u32 vcpu;		/* EV_VCPU */
-	u64 gfn;		/* EV_TIMER */
+	u64 gfn;		/* EV_MSG, EV_TIMER */
 	u64 due;		/* EV_TIMER: as set; a stall may put @when off */
 	u8 wire[DSM_WIRE_SIZE];
 	struct sim_frame *frame;
 	u64 snapshot[SIM_WORDS];
+};
+
+struct sim_key {
+	u64 when;
+	u64 seq;
+	u32 slot;		/* of the event */
+};
+
+struct sim_queue {
+	struct sim_key *heap;
+	struct sim_event *events;
+	size_t nr, cap;
 };
 
 struct sim {
@@ -91,13 +104,13 @@ struct sim {
 	struct sim_view {	/* by gfn: what all hosts have, and have mapped */
 		struct dsm_view states;
 		u64 writers, readers;
+		u32 home;
 	} *views;
 	struct sim_vcpu *vcpus;
 	u32 nr_vcpus;
 	u64 *link_busy;		/* latest delivery, by from, to and gfn (or 0) */
 
-	struct sim_event *heap;
-	size_t nr_events, cap_events;
+	struct sim_queue queue;
 
 	struct sim_frame *quarantine, **quarantine_tail;
 	u64 nr_quarantine;
@@ -108,15 +121,17 @@ struct sim {
 	u64 *truth;		/* by gfn and word: the last value written */
 };
 
+/* queue.c */
+/* A new event, queued; the caller fills it in.  Valid until the next call of these. */
+struct sim_event *sim_event_new(struct sim *s, u64 when);
+/* Put @ev, popped, off until @when; what is put off stays in order. */
+void sim_event_defer(struct sim *s, const struct sim_event *ev, u64 when);
+bool sim_event_pop(struct sim *s, struct sim_event *ev);
+
 /* platform.c */
 u64 sim_rand(struct sim *s, u64 below);
 bool sim_chance(struct sim *s, u32 permille);
 void sim_violation(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-struct sim_event *sim_event_new(struct sim *s, u64 when);
-void sim_event_push(struct sim *s);
-/* Put @ev, popped, off until @when; what is put off stays in order. */
-void sim_event_defer(struct sim *s, const struct sim_event *ev, u64 when);
-bool sim_event_pop(struct sim *s, struct sim_event *ev);
 void sim_deliver(struct sim *s, struct sim_event *ev);
 void sim_space_error(struct sim *s, u32 host, int err, const char *where);
 u64 sim_clock(struct sim *s);

@@ -4,6 +4,7 @@
  * the oracle finds the deliberate bugs.
  */
 #include <getopt.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -26,6 +27,7 @@ static void usage(FILE *f)
 "  --seed N           first seed (default 1)\n"
 "  --runs N           how many seeds (default 1)\n"
 "  --seconds N        run for N seconds instead\n"
+"  --progress N       say every N seconds how far it is; go on after a violation\n"
 "  --trace            print every step\n"
 "  --stats            print counters of each run\n"
 "  --coverage         each transition and race must have been met\n"
@@ -35,22 +37,22 @@ static void usage(FILE *f)
 "  --prove-oracle     each deliberate bug must be found\n"
 "Overrides of what the seed chooses:\n"
 "  --hosts --gfns --vcpus --copiers --pages --ops --write-pct --same-set\n"
-"  --delay-min --delay-max --per-gfn-order --pin --quit --hold-max --hold-min\n"
+"  --delay-min --delay-max --per-gfn-order --pin --quit --hold-max --hold-min --hold-yield\n"
 "  --fail-permille --fail-nth --drop-at    (times in ns, chances in permille)\n"
 "  --migrate-pct --no-migratory --far --tail --stall --stall-max\n"
-"  --fair N           no wait may be longer than N fair shares (one page only)\n");
+"  --fair N           no wait may be longer than N fair shares\n");
 }
 
 enum {
-	O_SEED = 256, O_RUNS, O_SECONDS, O_TRACE, O_STATS, O_INJECT, O_SWEEP, O_BUG, O_PROVE, O_COVER, O_HELP,
+	O_SEED = 256, O_RUNS, O_SECONDS, O_PROGRESS, O_TRACE, O_STATS, O_INJECT, O_SWEEP, O_BUG, O_PROVE, O_COVER, O_HELP,
 	O_HOSTS, O_GFNS, O_VCPUS, O_COPIERS, O_PAGES, O_OPS, O_WRITE, O_SAME, O_DMIN, O_DMAX,
-	O_ORDER, O_PIN, O_QUIT, O_HMAX, O_HMIN, O_FAILP, O_FAILN, O_DROP, O_MIGRATE,
+	O_ORDER, O_PIN, O_QUIT, O_HMAX, O_HMIN, O_HYIELD, O_FAILP, O_FAILN, O_DROP, O_MIGRATE,
 	O_NO_MIG, O_FAR, O_TAIL, O_STALL, O_STALL_MAX, O_FAIR, O_NR
 };
 
 static const struct option options[] = {
 	{ "seed", 1, NULL, O_SEED }, { "runs", 1, NULL, O_RUNS },
-	{ "seconds", 1, NULL, O_SECONDS }, { "trace", 0, NULL, O_TRACE },
+	{ "seconds", 1, NULL, O_SECONDS }, { "progress", 1, NULL, O_PROGRESS }, { "trace", 0, NULL, O_TRACE },
 	{ "stats", 0, NULL, O_STATS }, { "inject", 0, NULL, O_INJECT },
 	{ "sweep-alloc", 0, NULL, O_SWEEP }, { "bug", 1, NULL, O_BUG },
 	{ "prove-oracle", 0, NULL, O_PROVE }, { "coverage", 0, NULL, O_COVER }, { "help", 0, NULL, O_HELP },
@@ -61,7 +63,8 @@ static const struct option options[] = {
 	{ "delay-min", 1, NULL, O_DMIN }, { "delay-max", 1, NULL, O_DMAX },
 	{ "per-gfn-order", 1, NULL, O_ORDER }, { "pin", 1, NULL, O_PIN },
 	{ "quit", 1, NULL, O_QUIT }, { "hold-max", 1, NULL, O_HMAX },
-	{ "hold-min", 1, NULL, O_HMIN }, { "fail-permille", 1, NULL, O_FAILP },
+	{ "hold-min", 1, NULL, O_HMIN },
+	{ "hold-yield", 1, NULL, O_HYIELD }, { "fail-permille", 1, NULL, O_FAILP },
 	{ "fail-nth", 1, NULL, O_FAILN }, { "drop-at", 1, NULL, O_DROP },
 	{ "far", 1, NULL, O_FAR }, { "tail", 1, NULL, O_TAIL },
 	{ "stall", 1, NULL, O_STALL }, { "stall-max", 1, NULL, O_STALL_MAX },
@@ -96,6 +99,7 @@ static void override(struct sim_params *p)
 	SET(O_QUIT, quit_permille);
 	SET(O_HMAX, hold_max_ns);
 	SET(O_HMIN, hold_min_ns);
+	SET(O_HYIELD, hold_yield_ns);
 	SET(O_FAILP, fail_permille);
 	SET(O_FAILN, fail_nth);
 	SET(O_DROP, drop_at_ns);
@@ -134,10 +138,10 @@ static void print_stats(const struct sim_params *p, const struct sim_result *r)
 {
 	unsigned int i;
 
-	printf("seed %llu: hosts %u gfns %u vcpus %u pages %u: %llu ops, %llu messages, %llu us; wait max %llu us (bound %llu, fair share %llu), mean %llu us, tries max %llu%s\n",
-	       p->seed, p->hosts, p->gfns, p->vcpus, p->pages, r->ops_done, r->messages,
-	       r->end_ns / 1000, r->max_wait_ns / 1000, r->wait_bound_ns / 1000,
-	       r->fair_ns / 1000,
+	printf("seed %llu: hosts %u gfns %u vcpus %u pages %u: %llu ops, of which %llu waited, %llu messages, %llu us; wait max %llu us (bound %llu, fair share %llu: %.2f), mean %llu us, tries max %llu%s\n",
+	       p->seed, p->hosts, p->gfns, p->vcpus, p->pages, r->ops_done, r->ops_waited,
+	       r->messages, r->end_ns / 1000, r->max_wait_ns / 1000, r->wait_bound_ns / 1000,
+	       r->fair_ns / 1000, r->fair_ns ? (double)r->max_wait_ns / (double)r->fair_ns : 0,
 	       r->ops_done ? r->sum_wait_ns / r->ops_done / 1000 : 0, r->max_chain,
 	       r->ended_early ? ", ended early" : "");
 	for (i = 0; i < DSM_EV_NR; i++)
@@ -266,14 +270,90 @@ static bool covered(void)
 	return all;
 }
 
-int main(int argc, char **argv)
+/* ------------------------------------------------------------ many seeds */
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int sig)
 {
-	u64 seed = 1, runs = 1, seconds = 0, i, max_wait = 0, ops = 0, messages = 0, early = 0, steps = 0;
-	bool sweep = false, prove = false, cover = false;
+	(void)sig;
+	interrupted = 1;
+}
+
+static double seconds_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+struct totals {
+	u64 first, runs, instructions, messages, steps, max_wait_ns, early, violations;
+	double start;
+};
+
+static void print_totals(const struct totals *t)
+{
+	double secs = seconds_now() - t->start;
+
+	printf("%llu runs%s (seeds %llu..%llu): %llu instructions, %llu messages, %llu steps (%.1f million/s), longest wait %llu us, %llu ended early by injected faults, %llu violations\n",
+	       t->runs, t->violations ? "" : " clean", t->first, t->first + t->runs - 1,
+	       t->instructions, t->messages, t->steps,
+	       secs > 0 ? (double)t->steps / secs / 1e6 : 0, t->max_wait_ns / 1000, t->early,
+	       t->violations);
+	fflush(stdout);
+}
+
+/*
+ * @runs seeds from @seed on, or as many as @seconds allow.  Without @progress the first
+ * violation is the last run.  SIGINT and SIGTERM end it after the seed that runs; the
+ * last line then tells where to go on.  Returns the exit status.
+ */
+static int run_many(u64 seed, u64 runs, u64 seconds, u64 progress)
+{
+	struct totals t = { .first = seed, .start = seconds_now() };
+	double told = t.start;
 	struct sim_params p;
 	struct sim_result res;
-	time_t end;
-	int opt;
+
+	signal(SIGINT, on_signal);
+	signal(SIGTERM, on_signal);
+	while (!interrupted && (seconds ? seconds_now() < t.start + (double)seconds : t.runs < runs)) {
+		sim_params_random(&p, seed + t.runs);
+		if (inject)
+			add_faults(&p);
+		override(&p);
+		if (!params_ok(&p)) {
+			fprintf(stderr, "dsm-sim: parameters out of range\n");
+			return 2;
+		}
+		t.violations += !run_one(&p, &res);
+		t.runs++;
+		t.instructions += res.ops_done;
+		t.messages += res.messages;
+		t.steps += res.steps;
+		t.early += res.ended_early;
+		if (res.max_wait_ns > t.max_wait_ns)
+			t.max_wait_ns = res.max_wait_ns;
+		if (t.violations && !progress)
+			break;
+		if (progress && seconds_now() - told >= (double)progress) {
+			print_totals(&t);
+			told = seconds_now();
+		}
+	}
+	if (interrupted)
+		printf("interrupted: go on with --seed %llu\n", seed + t.runs);
+	print_totals(&t);
+	return t.violations ? 1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+	u64 seed = 1, runs = 1, seconds = 0, progress = 0;
+	bool sweep = false, prove = false, cover = false;
+	int opt, status;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (opt) {
@@ -285,6 +365,9 @@ int main(int argc, char **argv)
 			break;
 		case O_SECONDS:
 			seconds = strtoull(optarg, NULL, 0);
+			break;
+		case O_PROGRESS:
+			progress = strtoull(optarg, NULL, 0);
 			break;
 		case O_TRACE:
 			trace = true;
@@ -341,26 +424,6 @@ int main(int argc, char **argv)
 	if (sweep)
 		return sweep_alloc(seed) ? 0 : 1;
 
-	end = time(NULL) + (time_t)seconds;
-	for (i = 0; seconds ? time(NULL) < end : i < runs; i++) {
-		sim_params_random(&p, seed + i);
-		if (inject)
-			add_faults(&p);
-		override(&p);
-		if (!params_ok(&p)) {
-			fprintf(stderr, "dsm-sim: parameters out of range\n");
-			return 2;
-		}
-		if (!run_one(&p, &res))
-			return 1;
-		ops += res.ops_done;
-		messages += res.messages;
-		steps += res.steps;
-		early += res.ended_early;
-		if (res.max_wait_ns > max_wait)
-			max_wait = res.max_wait_ns;
-	}
-	printf("%llu runs clean (seeds %llu..%llu): %llu instructions, %llu messages, %llu steps, longest wait %llu us, %llu ended early by injected faults\n",
-	       i, seed, seed + i - 1, ops, messages, steps, max_wait / 1000, early);
-	return cover && !covered() ? 1 : 0;
+	status = run_many(seed, runs, seconds, progress);
+	return status ? status : cover && !covered();
 }

@@ -58,78 +58,6 @@ u64 sim_clock(struct sim *s)
 	return s->now > late ? s->now - late : s->now;
 }
 
-/* ---------------------------------------------------------------- events */
-
-static bool before(const struct sim_event *a, const struct sim_event *b)
-{
-	return a->when != b->when ? a->when < b->when : a->seq < b->seq;
-}
-
-/* A new event at the end of the heap; fill it in, then sim_event_push(). */
-struct sim_event *sim_event_new(struct sim *s, u64 when)
-{
-	struct sim_event *ev;
-
-	if (s->nr_events == s->cap_events) {
-		s->cap_events = s->cap_events ? s->cap_events * 2 : 256;
-		s->heap = must(realloc(s->heap, s->cap_events * sizeof(*s->heap)));
-	}
-	ev = &s->heap[s->nr_events];
-	memset(ev, 0, sizeof(*ev));
-	ev->when = when;
-	ev->seq = ++s->seq;
-	return ev;
-}
-
-void sim_event_push(struct sim *s)
-{
-	size_t i = s->nr_events++;
-
-	while (i && before(&s->heap[i], &s->heap[(i - 1) / 2])) {
-		struct sim_event t = s->heap[i];
-
-		s->heap[i] = s->heap[(i - 1) / 2];
-		s->heap[(i - 1) / 2] = t;
-		i = (i - 1) / 2;
-	}
-}
-
-void sim_event_defer(struct sim *s, const struct sim_event *ev, u64 when)
-{
-	struct sim_event *again = sim_event_new(s, when);
-
-	/* The number stays: it is the order within a link, and what names a wake-up. */
-	*again = *ev;
-	again->when = when;
-	sim_event_push(s);
-}
-
-bool sim_event_pop(struct sim *s, struct sim_event *ev)
-{
-	size_t i = 0;
-
-	if (!s->nr_events)
-		return false;
-	*ev = s->heap[0];
-	s->heap[0] = s->heap[--s->nr_events];
-	for (;;) {
-		size_t c = 2 * i + 1;
-		struct sim_event t;
-
-		if (c >= s->nr_events)
-			break;
-		if (c + 1 < s->nr_events && before(&s->heap[c + 1], &s->heap[c]))
-			c++;
-		if (!before(&s->heap[c], &s->heap[i]))
-			break;
-		t = s->heap[i];
-		s->heap[i] = s->heap[c];
-		s->heap[c] = t;
-		i = c;
-	}
-	return true;
-}
-
 /* ---------------------------------------------------------------- frames */
 
 static bool alloc_fails(struct sim *s)
@@ -221,6 +149,7 @@ static void op_send(void *ctx, u32 to, const struct dsm_msg *msg, void *frame, u
 	ev->kind = EV_MSG;
 	ev->host = to;
 	ev->from = host->id;
+	ev->gfn = msg->gfn;
 	dsm_wire_encode(msg, ev->wire);
 	if (f) {
 		if (!(flags & DSM_SEND_GIVE))
@@ -228,7 +157,6 @@ static void op_send(void *ctx, u32 to, const struct dsm_msg *msg, void *frame, u
 		ev->frame = f;
 		memcpy(ev->snapshot, f->words, sizeof(f->words));
 	}
-	sim_event_push(s);
 }
 
 static int op_protect(void *ctx, u64 gfn, void *frame, enum dsm_prot prot)
@@ -304,7 +232,6 @@ static void op_set_timer(void *ctx, u64 gfn, struct dsm_rec *rec, u64 when_ns)
 	ev->due = when;
 	ev->host = host->id;
 	ev->gfn = gfn;
-	sim_event_push(s);
 }
 
 static void op_count(void *ctx, enum dsm_event event)
@@ -412,6 +339,7 @@ bool sim_setup(struct sim *s)
 			.nr_hosts = s->p.hosts,
 			.epoch = 7,
 			.hold_max_ns = s->p.hold_max_ns,
+			.hold_yield_ns = s->p.hold_yield_ns,
 			.no_migratory = s->p.no_migratory,
 		};
 		u64 first = 0;
@@ -439,6 +367,8 @@ bool sim_setup(struct sim *s)
 		}
 		s->dsms[h] = &host->dsm;
 	}
+	for (i = 0; i < s->p.gfns; i++)
+		s->views[i].home = dsm_home_of(s->dsms[0], i);
 	return true;
 }
 
@@ -486,5 +416,6 @@ void sim_finish(struct sim *s)
 	free(s->truth);
 	free(s->link_busy);
 	free(s->vcpus);
-	free(s->heap);
+	free(s->queue.heap);
+	free(s->queue.events);
 }

@@ -47,12 +47,12 @@ void sim_print_repro(FILE *f, const struct sim_params *p)
 {
 	fprintf(f, "dsm-sim --seed %llu --hosts %u --gfns %u --vcpus %u --copiers %u --pages %u "
 		"--ops %u --write-pct %u --same-set %u --delay-min %llu --delay-max %llu "
-		"--per-gfn-order %u --pin %u --quit %u --hold-max %llu --hold-min %llu "
+		"--per-gfn-order %u --pin %u --quit %u --hold-max %llu --hold-min %llu --hold-yield %llu "
 		"--fail-permille %u --fail-nth %llu --drop-at %llu --migrate-pct %u "
 		"--no-migratory %u --far %u --tail %u --stall %u --stall-max %llu --fair %u\n",
 		p->seed, p->hosts, p->gfns, p->vcpus, p->copiers, p->pages, p->ops, p->write_pct,
 		p->same_set, p->delay_min_ns, p->delay_max_ns, p->per_gfn_order, p->pin_permille,
-		p->quit_permille, p->hold_max_ns, p->hold_min_ns, p->fail_permille, p->fail_nth,
+		p->quit_permille, p->hold_max_ns, p->hold_min_ns, p->hold_yield_ns, p->fail_permille, p->fail_nth,
 		p->drop_at_ns, p->migrate_pct, p->no_migratory,
 		p->far_pct, p->tail_permille, p->stall_permille, p->stall_max_ns, p->fair);
 }
@@ -67,7 +67,7 @@ static void check_page(struct sim *s, u32 host, u64 gfn)
 	const char *what = dsm_view_update(&v->states, s->dsms[host], gfn);
 
 	if (!what)
-		what = dsm_view_check(&v->states, s->dsms[dsm_home_of(s->dsms[0], gfn)], gfn);
+		what = dsm_view_check(&v->states, s->dsms[v->home], gfn);
 	if (what)
 		sim_violation(s, "gfn %llu: %s", gfn, what);
 
@@ -87,7 +87,6 @@ static void check_page(struct sim *s, u32 host, u64 gfn)
 
 static void check_after(struct sim *s, const struct sim_event *ev)
 {
-	struct dsm_msg msg;
 	u32 i;
 
 	/* A failed space stops in the middle of things. */
@@ -95,9 +94,6 @@ static void check_after(struct sim *s, const struct sim_event *ev)
 		return;
 	switch (ev->kind) {
 	case EV_MSG:
-		dsm_wire_decode(ev->wire, sizeof(ev->wire), &msg);
-		check_page(s, ev->host, msg.gfn);
-		break;
 	case EV_TIMER:
 		check_page(s, ev->host, ev->gfn);
 		break;
@@ -207,7 +203,7 @@ bool sim_run(const struct sim_params *p, struct sim_result *res)
 			struct sim_event *drop = sim_event_new(&s, s.now + p->drop_at_ns);
 
 			drop->kind = EV_DROP;
-			sim_event_push(&s);
+			drop->host = 0;
 		}
 		while (!s.violated && !s.failed && sim_event_pop(&s, &ev)) {
 			struct sim_host *host = &s.hosts[ev.host];
@@ -225,8 +221,8 @@ bool sim_run(const struct sim_params *p, struct sim_result *res)
 			if (s.now > limit_ns)
 				sim_violation(&s, "no progress: the run does not end");
 		}
-		if (res->events[DSM_EV_HOME_TXN])
-			res->fair_ns = (s.now - 1000000000) / res->events[DSM_EV_HOME_TXN] * p->hosts;
+		if (res->ops_waited)
+			res->fair_ns = (s.now - 1000000000) / res->ops_waited * s.nr_vcpus;
 		if (p->fair && !s.failed && res->max_wait_ns > p->fair * res->fair_ns)
 			sim_violation(&s, "not fair: a wait of %llu us, the fair share is %llu us",
 				      res->max_wait_ns / 1000, res->fair_ns / 1000);

@@ -42,6 +42,7 @@ struct sim_params {
 	u32 quit_permille;	/* waits that are given up */
 	u64 hold_max_ns;	/* 0: default */
 	u64 hold_min_ns;
+	u64 hold_yield_ns;	/* 0: default */
 	u32 fail_permille;	/* allocations that fail */
 	u64 fail_nth;		/* the Nth allocation of all fails; 0: none */
 	u64 drop_at_ns;		/* a link drops at this time; 0: never */
@@ -56,12 +57,13 @@ struct sim_result {
 	u64 end_ns;
 	u64 steps;
 	u64 ops_done;
+	u64 ops_waited;		/* of these, those that had to wait for a page */
 	u64 max_wait_ns;	/* longest time from first try to success */
 	u64 sum_wait_ns;
 	u64 allocs;
 	u64 max_chain;		/* most tries one instruction needed for its pages */
 	u64 wait_bound_ns;	/* what max_wait_ns was held against */
-	u64 fair_ns;		/* one transaction of each host: wait of a queue that is fair */
+	u64 fair_ns;		/* wait of a fair queue: one instruction that waited of each vCPU */
 	u64 messages;
 	u64 events[DSM_EV_NR];
 };

@@ -33,7 +33,6 @@ void sim_vcpu_schedule(struct sim *s, struct sim_vcpu *v, u64 delay)
 	ev->host = v->host;
 	ev->vcpu = (u32)(v - s->vcpus);
 	v->wakeup = ev->seq;
-	sim_event_push(s);
 }
 
 static u64 wake_delay(struct sim *s)
@@ -81,6 +80,7 @@ static void new_instruction(struct sim *s, struct sim_vcpu *v)
 	v->since_ns = 0;
 	v->nr_holds = 0;
 	v->tries = 0;
+	v->waited = false;
 	v->state = VCPU_ENTER;
 	/* What has been read is written next: pages that migrate. */
 	if (v->again) {
@@ -130,6 +130,7 @@ static void finished(struct sim *s, struct sim_vcpu *v)
 	u64 wait = s->now - v->started_ns;
 
 	s->res->ops_done++;
+	s->res->ops_waited += v->waited;
 	s->res->sum_wait_ns += wait;
 	if (wait > s->res->max_wait_ns)
 		s->res->max_wait_ns = wait;
@@ -181,6 +182,7 @@ static bool fault(struct sim *s, struct sim_vcpu *v)
 		break;
 	case DSM_WAIT:
 		v->state = VCPU_WAIT;
+		v->waited = true;
 		if (sim_chance(s, s->p.quit_permille)) {
 			v->state = VCPU_THINK;
 			sim_vcpu_schedule(s, v, sim_rand(s, 1000000));

@@ -92,8 +92,9 @@ test = $(eval $(call test_,$(1),$(2),$(3),$(4)))
 # and may call program and test (above) for more.  Each FOLDER/tests/test_X.c is
 # a unit test FOLDER/test_X, linked with FOLDER-lib and the other .c files
 # of FOLDER/tests.
-vmmd-pkgs := libconfig libnl-3.0 libnl-genl-3.0 libseccomp
-vmmd-mains := vmmd/main.c vmmd/run.c vmmd/ctl.c
+vmmd-pkgs := jansson libconfig libnl-3.0 libnl-genl-3.0 libseccomp
+vmmd-ctl := $(wildcard vmmd/ctl*.c)
+vmmd-mains := vmmd/main.c vmmd/run.c $(vmmd-ctl)
 vmmd-lib := $(filter-out $(vmmd-mains),$(wildcard vmmd/*.c))
 dsm-lib := $(wildcard dsm/*.c)
 kmod-lib :=
@@ -106,7 +107,7 @@ $(foreach d,$(FOLDERS),$(eval $(d)-cflags += $(call pkg-cflags,$($(d)-pkgs))))
 vmmd-program = $(if $(wildcard $(2)),$(call program,$(1),$(2) $(vmmd-lib),$(vmmd-pkgs),-pthread $(vmmd-libs)))
 $(call vmmd-program,vmmd,vmmd/main.c)
 $(call vmmd-program,cvmm-run,vmmd/run.c)
-$(call vmmd-program,cvmm,vmmd/ctl.c)
+$(call vmmd-program,cvmm,$(vmmd-ctl))
 
 folder-tests = $(foreach t,$(wildcard $(1)/tests/test_*.c),$(call test,$(1)/$(basename $(notdir $(t))),$(t) \
 	$(filter-out $(wildcard $(1)/tests/test_*.c),$(wildcard $(1)/tests/*.c)) $($(1)-lib),$($(1)-pkgs),-pthread $($(1)-libs)))

@@ -146,6 +146,7 @@ struct dsm_rec {
 	bool version_known;
 	bool sleepers;		/* somebody was told DSM_WAIT */
 	u32 since;		/* start of the oldest waiting instruction, ticks */
+	u64 asked_ns;		/* when the request was made */
 	u32 version;		/* of the grant, from the first DATA or INV_ACK */
 	void *data;		/* received or preallocated frame, not yet ours to use */
 	u64 acks_from;		/* hosts whose INV_ACK has come */

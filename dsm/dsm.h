@@ -376,6 +376,8 @@ enum dsm_prot {
  *		record, for a platform that keeps the timer in it; it may be
  *		freed before the timer fires.
  * @count:	Count one enum dsm_event.
+ * @done:	optional.  A request of this host is complete and has been counted as
+ *		@event, a FAULT_*; @wait_ns: how long ago dsm_access() made it.
  * @trace:	optional.  One protocol step.
  */
 struct dsm_rec;
@@ -390,6 +392,7 @@ struct dsm_ops {
 	void (*wake)(void *ctx, u64 gfn);
 	void (*set_timer)(void *ctx, u64 gfn, struct dsm_rec *rec, u64 when_ns);
 	void (*count)(void *ctx, enum dsm_event event);
+	void (*done)(void *ctx, u64 gfn, enum dsm_event event, u64 wait_ns);
 	void (*trace)(void *ctx, u64 gfn, enum dsm_step step, u32 a, u32 b);
 };
 

@@ -417,7 +417,8 @@ int dsm_timer(struct dsm *d, u64 gfn, u64 now_ns)
 /* -------------------------------------------------------------- requests */
 
 /* Count a completed request by what it got and the messages on its critical path. */
-static void count_fault(struct dsm *d, const struct dsm_ref *r, const struct dsm_rec *rec)
+static void count_fault(struct dsm *d, const struct dsm_ref *r, const struct dsm_rec *rec,
+			u64 now_ns)
 {
 	bool local = r->home == dsm_self(d);
 	unsigned int path, ev;
@@ -437,6 +438,9 @@ static void count_fault(struct dsm *d, const struct dsm_ref *r, const struct dsm
 	else
 		ev = DSM_EV_FAULT_READ_0;
 	dsm_count(d, ev + path);
+	if (d->cfg.ops->done)
+		d->cfg.ops->done(d->cfg.ctx, r->gfn, ev + path,
+				 now_ns > rec->asked_ns ? now_ns - rec->asked_ns : 0);
 
 	if (rec->req == DSM_MSG_REQ_S && (rec->data_flags & DSM_F_EXCL))
 		dsm_count(d, rec->data_flags & DSM_F_ZERO ? DSM_EV_READ_EXCLUSIVE :
@@ -479,7 +483,7 @@ static int complete(struct dsm *d, struct dsm_ref *r, u64 now_ns)
 	if (dsm_weight64(rec->acks_from) > rec->acks_needed)
 		return -EPROTO;
 
-	count_fault(d, r, rec);
+	count_fault(d, r, rec, now_ns);
 	if (rec->data) {
 		dsm_set_frame(p, rec->data);
 		rec->data = NULL;
@@ -618,6 +622,7 @@ static int request(struct dsm *d, struct dsm_ref *r, enum dsm_want want, u32 sin
 
 	rec->req = msg.type;
 	rec->since = since;
+	rec->asked_ns = now_ns;
 	rec->have = msg.flags & DSM_F_HAVE;
 	rec->answered = false;
 	rec->version_known = false;

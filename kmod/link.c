@@ -174,6 +174,7 @@ void cvmm_link_send(struct cvmm_link *link, const struct dsm_msg *hdr, struct pa
 	if (state != CVMM_LINK_DOWN && !full) {
 		list_add_tail(&msg->node, &link->queue);
 		link->queued++;
+		link->queued_max = max(link->queued_max, link->queued);
 		msg = NULL;
 	}
 	spin_unlock(&link->lock);
@@ -265,9 +266,26 @@ int cvmm_link_rx(struct cvmm_link *link, const struct dsm_msg *msg, struct page 
 	return ret;
 }
 
+/* The peer said nothing: it, or the network to it, is gone. */
+static bool host_silent(int error)
+{
+	switch (error) {
+	case ETIMEDOUT:
+	case EHOSTUNREACH:
+	case EHOSTDOWN:
+	case ENETUNREACH:
+	case ENETDOWN:
+		return true;
+	default:
+		return false;
+	}
+}
+
 void cvmm_link_down(struct cvmm_link *link, int error, const char *what)
 {
-	cvmm_space_fail(link->space, link->host, error, "host %u: %s", link->host, what);
+	if (cvmm_space_fail(link->space, link->host, error, "host %u: %s", link->host, what) &&
+	    host_silent(error))
+		cvmm_netlink_event(link->space, CVMM_NL_EVENT_HOST_LOST, link->host, error, what);
 }
 
 /* ----------------------------------------------------------- lifetime */

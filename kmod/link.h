@@ -99,7 +99,7 @@ enum cvmm_link_state {
  * @attach_lock: serialises attach and the end of it
  * @ops:	transport, NULL until attached
  * @priv:	the transport's
- * @lock:	protects @state, @queue, @queued
+ * @lock:	protects @state, @queue, @queued, @queued_max
  * @tx_mutex:	held by whoever calls xmit()
  * @tx_work:	sends what could not be sent without waiting
  */
@@ -114,6 +114,7 @@ struct cvmm_link {
 	enum cvmm_link_state state;
 	struct list_head queue;
 	u32 queued;
+	u32 queued_max;		/* so far */
 
 	struct mutex tx_mutex;
 	struct work_struct tx_work;

@@ -5,6 +5,7 @@
  */
 #include <linux/ctype.h>
 #include <linux/pid.h>
+#include <linux/slab.h>
 #include <linux/string_helpers.h>
 #include <net/genetlink.h>
 #include <net/net_namespace.h>
@@ -13,15 +14,20 @@
 #include "link.h"
 #include "space_priv.h"
 
-/* Holds a space with CVMM_MAX_HOSTS links, or some hundred counters. */
+/* Holds a space with CVMM_MAX_HOSTS links, some hundred counters, or full histograms. */
 #define MESSAGE_SIZE	(32 * 1024)
+
+static_assert(CVMM_LAT_NR * (sizeof(struct cvmm_hist) + 128) < MESSAGE_SIZE);
 
 static struct genl_family cvmm_family;
 
 enum { GROUP_EVENTS };
 
 static const struct genl_multicast_group cvmm_groups[] = {
-	[GROUP_EVENTS] = { .name = CVMM_NL_GROUP_EVENTS },
+	[GROUP_EVENTS] = {
+		.name = CVMM_NL_GROUP_EVENTS,
+		.flags = GENL_MCAST_CAP_NET_ADMIN,
+	},
 };
 
 static const struct nla_policy cvmm_policy[CVMM_NL_A_MAX + 1] = {
@@ -81,7 +87,8 @@ static int put_link(struct sk_buff *skb, struct cvmm_link *link)
 	    put_u64(skb, CVMM_NL_LINK_A_TX_BYTES, atomic64_read(&link->tx_bytes)) ||
 	    put_u64(skb, CVMM_NL_LINK_A_RX_MSGS, atomic64_read(&link->rx_msgs)) ||
 	    put_u64(skb, CVMM_NL_LINK_A_RX_BYTES, atomic64_read(&link->rx_bytes)) ||
-	    nla_put_u32(skb, CVMM_NL_LINK_A_TX_QUEUED, READ_ONCE(link->queued)))
+	    nla_put_u32(skb, CVMM_NL_LINK_A_TX_QUEUED, READ_ONCE(link->queued)) ||
+	    nla_put_u32(skb, CVMM_NL_LINK_A_TX_QUEUED_MAX, READ_ONCE(link->queued_max)))
 		return -EMSGSIZE;
 	nla_nest_end(skb, nest);
 	return 0;
@@ -158,6 +165,53 @@ static int put_stats(struct sk_buff *skb, struct cvmm_space *space)
 	return ret;
 }
 
+/* Buckets from the first to the last that is not empty; @h is the caller's scratch. */
+static int put_hist(struct sk_buff *skb, const struct cvmm_space *space, unsigned int idx,
+		    struct cvmm_hist *h)
+{
+	unsigned int first = 0, end = ARRAY_SIZE(h->bucket);
+	struct nlattr *nest;
+
+	cvmm_hist_sum(space->latency[idx], h);
+	while (end && !h->bucket[end - 1])
+		end--;
+	while (first < end && !h->bucket[first])
+		first++;
+	nest = nla_nest_start(skb, CVMM_NL_A_HIST);
+	if (!nest ||
+	    nla_put_string(skb, CVMM_NL_HIST_A_NAME, cvmm_latency_name(idx)) ||
+	    nla_put_u64_64bit(skb, CVMM_NL_HIST_A_SUM_NS, h->sum_ns, CVMM_NL_HIST_A_PAD) ||
+	    nla_put_u32(skb, CVMM_NL_HIST_A_FIRST, first))
+		return -EMSGSIZE;
+	if (end && nla_put_64bit(skb, CVMM_NL_HIST_A_BUCKETS, (end - first) * sizeof(u64),
+				 h->bucket + first, CVMM_NL_HIST_A_PAD))
+		return -EMSGSIZE;
+	nla_nest_end(skb, nest);
+	return 0;
+}
+
+static int put_latency(struct sk_buff *skb, struct cvmm_space *space)
+{
+	struct cvmm_hist *scratch;
+	struct nlattr *nest;
+	unsigned int i;
+	int ret = 0;
+
+	if (put_identity(skb, space))
+		return -EMSGSIZE;
+	nest = nla_nest_start(skb, CVMM_NL_A_HISTS);
+	if (!nest)
+		return -EMSGSIZE;
+	scratch = kmalloc(sizeof(*scratch), GFP_KERNEL);
+	if (!scratch)
+		return -ENOMEM;
+	for (i = 0; i < CVMM_LAT_NR && !ret; i++)
+		ret = put_hist(skb, space, i, scratch);
+	kfree(scratch);
+	nla_nest_end(skb, nest);
+	return ret;
+}
+
 /* ----------------------------------------------------------- commands */
 
 /* cvmm_spaces_lock held. */
@@ -220,6 +274,11 @@ static int get_stats_doit(struct sk_buff *skb, struct genl_info *info)
 	return reply_one(info, CVMM_NL_CMD_GET_STATS, put_stats);
 }
 
+static int get_latency_doit(struct sk_buff *skb, struct genl_info *info)
+{
+	return reply_one(info, CVMM_NL_CMD_GET_LATENCY, put_latency);
+}
+
 static int get_space_start(struct netlink_callback *cb)
 {
 	cb->min_dump_alloc = MESSAGE_SIZE;
@@ -267,6 +326,11 @@ static const struct genl_ops cvmm_ops[] = {
 		.cmd = CVMM_NL_CMD_GET_STATS,
 		.flags = GENL_UNS_ADMIN_PERM,
 		.doit = get_stats_doit,
+	},
+	{
+		.cmd = CVMM_NL_CMD_GET_LATENCY,
+		.flags = GENL_UNS_ADMIN_PERM,
+		.doit = get_latency_doit,
 	},
 };
 

@@ -43,15 +43,52 @@ u64 cvmm_space_nr_frames(const struct cvmm_space *space)
 	       cvmm_counters_sum(&space->stats, CVMM_SC_FRAME_FREE);
 }
 
+const char *cvmm_latency_name(unsigned int idx)
+{
+	switch (idx) {
+	case CVMM_LAT_WAIT_READ:
+		return "wait_read";
+	case CVMM_LAT_WAIT_WRITE:
+		return "wait_write";
+	default:
+		return dsm_event_name(DSM_EV_FAULT_READ_0 + idx) + strlen("fault_");
+	}
+}
+
+static void latency_free(struct cvmm_space *space)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(space->latency); i++)
+		free_percpu(space->latency[i]);
+}
+
+static int latency_alloc(struct cvmm_space *space)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(space->latency); i++) {
+		space->latency[i] = cvmm_hist_alloc();
+		if (!space->latency[i]) {
+			latency_free(space);
+			return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
 static int counters_init(struct cvmm_space *space)
 {
 	int ret;
 
 	mutex_init(&space->counters_lock);
 	INIT_LIST_HEAD(&space->counters);
-	ret = cvmm_counters_init(&space->stats, "space", space_counter_name, CVMM_SC_NR);
+	ret = latency_alloc(space);
 	if (ret)
 		return ret;
+	ret = cvmm_counters_init(&space->stats, "space", space_counter_name, CVMM_SC_NR);
+	if (ret)
+		goto free_latency;
 	ret = cvmm_counters_init(&space->dsm_stats, "dsm", dsm_event_name, DSM_EV_NR);
 	if (ret)
 		goto destroy_stats;
@@ -67,6 +104,8 @@ destroy_dsm_stats:
 	cvmm_counters_destroy(&space->dsm_stats);
 destroy_stats:
 	cvmm_counters_destroy(&space->stats);
+free_latency:
+	latency_free(space);
 	return ret;
 }
 
@@ -75,6 +114,7 @@ static void counters_destroy(struct cvmm_space *space)
 	cvmm_counters_destroy(&space->rx_stats);
 	cvmm_counters_destroy(&space->dsm_stats);
 	cvmm_counters_destroy(&space->stats);
+	latency_free(space);
 }
 
 /* ------------------------------------------------------------ failure */
@@ -97,7 +137,7 @@ static void space_fail_work(struct work_struct *work)
 			   space->fail_error, space->fail_reason);
 }
 
-void cvmm_space_fail(struct cvmm_space *space, u32 host, int error, const char *fmt, ...)
+bool cvmm_space_fail(struct cvmm_space *space, u32 host, int error, const char *fmt, ...)
 {
 	va_list args;
 	bool first;
@@ -114,12 +154,13 @@ void cvmm_space_fail(struct cvmm_space *space, u32 host, int error, const char *
 	}
 	spin_unlock(&space->fail_lock);
 	if (!first)
-		return;
+		return false;
 
 	dsm_fail(&space->dsm);
 	cvmm_space_wake_all(space);
 	wake_up_poll(&space->poll_wait, EPOLLERR | EPOLLHUP);
 	queue_work(space->wq, &space->fail_work);
+	return true;
 }
 
 /* ------------------------------------------------------------ clients */

@@ -243,6 +243,7 @@ int cvmm_space_acquire(struct cvmm_space *space, struct cvmm_acquire *a)
 	atomic_dec(&space->waiters);
 	waited = ktime_get_ns() - start;
 	cvmm_count_add(&space->stats, CVMM_SC_WAIT_NS, waited);
+	cvmm_hist_add(space->latency[write ? CVMM_LAT_WAIT_WRITE : CVMM_LAT_WAIT_READ], waited);
 	WRITE_ONCE(space->wait_avg_ns, (READ_ONCE(space->wait_avg_ns) * 7 + waited) / 8);
 	trace_cvmm_wait_end(space->id, a->gfn, write, waited, ret);
 	if (ret)

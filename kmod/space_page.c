@@ -227,6 +227,13 @@ static void space_count(void *ctx, enum dsm_event event)
 	cvmm_count(&space->dsm_stats, event);
 }
 
+static void space_done(void *ctx, u64 gfn, enum dsm_event event, u64 wait_ns)
+{
+	struct cvmm_space *space = ctx;
+
+	cvmm_hist_add(space->latency[CVMM_LAT_DSM + event - DSM_EV_FAULT_READ_0], wait_ns);
+}
+
 static void space_trace(void *ctx, u64 gfn, enum dsm_step step, u32 a, u32 b)
 {
 	struct cvmm_space *space = ctx;
@@ -330,6 +337,7 @@ static const struct dsm_ops space_dsm_ops = {
 	.wake = space_wake,
 	.set_timer = space_set_timer,
 	.count = space_count,
+	.done = space_done,
 	.trace = space_trace,
 };
 

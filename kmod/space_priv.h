@@ -61,6 +61,18 @@ enum cvmm_space_counter {
 	CVMM_SC_NR
 };
 
+/*
+ * Times kept in histograms: requests as the core counts them, then accesses that
+ * waited.
+ */
+enum cvmm_latency {
+	CVMM_LAT_DSM,
+	CVMM_LAT_DSM_LAST = CVMM_LAT_DSM + DSM_EV_FAULT_ZERO_2 - DSM_EV_FAULT_READ_0,
+	CVMM_LAT_WAIT_READ,
+	CVMM_LAT_WAIT_WRITE,
+	CVMM_LAT_NR
+};
+
 /* Lives until an RCU grace period after the space: lockless GUP may look at it. */
 struct cvmm_mapping {
 	struct address_space as;
@@ -128,6 +140,7 @@ struct cvmm_space {
 	struct cvmm_counters stats;	/* enum cvmm_space_counter */
 	struct cvmm_counters dsm_stats;	/* enum dsm_event */
 	struct cvmm_counters rx_stats;	/* by enum dsm_msg_type */
+	struct cvmm_hist __percpu *latency[CVMM_LAT_NR];
 
 	struct cvmm_link *links[CVMM_MAX_HOSTS];	/* NULL for ourselves */
 };
@@ -151,13 +164,17 @@ static inline void cvmm_space_get(struct cvmm_space *space)
  * @fmt:	one line for the user
  *
  * The first call wins, later ones are ignored.  Any context that may take a
- * spinlock with interrupts on; the rest happens in a work item.
+ * spinlock with interrupts on; the rest happens in a work item.  Returns whether
+ * this call was the first.
  */
 __printf(4, 5)
-void cvmm_space_fail(struct cvmm_space *space, u32 host, int error, const char *fmt, ...);
+bool cvmm_space_fail(struct cvmm_space *space, u32 host, int error, const char *fmt, ...);
 
 /* Frames the space has at the moment, nearly: counted without a lock. */
 u64 cvmm_space_nr_frames(const struct cvmm_space *space);
+
+/* Name of a histogram, by enum cvmm_latency; static. */
+const char *cvmm_latency_name(unsigned int idx);
 
 /* space_page.c */
 static inline struct mutex *cvmm_stripe(struct cvmm_space *space, u64 gfn)

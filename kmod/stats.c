@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Groups of per-CPU event counters, and their registration with a space.
+ * Groups of per-CPU event counters, and their registration with a space; histograms.
  */
 #include <linux/slab.h>
 
@@ -46,4 +46,24 @@ void cvmm_space_del_counters(struct cvmm_space *space, struct cvmm_counters *c)
 	mutex_lock(&space->counters_lock);
 	list_del_init(&c->node);
 	mutex_unlock(&space->counters_lock);
+}
+
+struct cvmm_hist __percpu *cvmm_hist_alloc(void)
+{
+	return alloc_percpu_gfp(struct cvmm_hist, GFP_KERNEL_ACCOUNT);
+}
+
+void cvmm_hist_sum(struct cvmm_hist __percpu *h, struct cvmm_hist *out)
+{
+	const struct cvmm_hist *part;
+	unsigned int i;
+	int cpu;
+
+	memset(out, 0, sizeof(*out));
+	for_each_possible_cpu(cpu) {
+		part = per_cpu_ptr(h, cpu);
+		out->sum_ns += READ_ONCE(part->sum_ns);
+		for (i = 0; i < ARRAY_SIZE(out->bucket); i++)
+			out->bucket[i] += READ_ONCE(part->bucket[i]);
+	}
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Groups of per-CPU event counters.
+ * Groups of per-CPU event counters, and per-CPU histograms of times.
  *
  * A group belongs to one object (a space, a VM) and is shown with that space's
  * statistics through netlink as "group.name".
@@ -11,6 +11,8 @@
 #include <linux/list.h>
 #include <linux/percpu.h>
 #include <linux/types.h>
+
+#include "hist.h"
 
 struct cvmm_space;
 
@@ -57,5 +59,27 @@ static inline void cvmm_count(struct cvmm_counters *c, unsigned int idx)
  */
 void cvmm_space_add_counters(struct cvmm_space *space, struct cvmm_counters *c);
 void cvmm_space_del_counters(struct cvmm_space *space, struct cvmm_counters *c);
+
+/**
+ * struct cvmm_hist - a histogram of times, one CPU's part or the sum of all
+ * @sum_ns:	of all times
+ * @bucket:	how many, by cvmm_hist_bucket()
+ */
+struct cvmm_hist {
+	u64 sum_ns;
+	u64 bucket[CVMM_NL_HIST_BUCKETS];
+};
+
+/* May sleep.  NULL: no memory. */
+struct cvmm_hist __percpu *cvmm_hist_alloc(void);
+/* Sum over all CPUs; any context.  Parts may be of different moments. */
+void cvmm_hist_sum(struct cvmm_hist __percpu *h, struct cvmm_hist *out);
+
+/* Count a time: any context, no lock, two words of this CPU. */
+static inline void cvmm_hist_add(struct cvmm_hist __percpu *h, u64 ns)
+{
+	this_cpu_add(h->sum_ns, ns);
+	this_cpu_inc(h->bucket[cvmm_hist_bucket(ns)]);
+}
 
 #endif /* CVMM_STATS_H */

@@ -38,6 +38,7 @@ static struct nla_policy top_policy[CVMM_NL_A_MAX + 1] = {
 	[CVMM_NL_A_LINKS]	= { .type = NLA_NESTED },
 	[CVMM_NL_A_COUNTERS]	= { .type = NLA_NESTED },
 	[CVMM_NL_A_EVENT]	= { .type = NLA_U32 },
+	[CVMM_NL_A_HISTS]	= { .type = NLA_NESTED },
 };
 
 static struct nla_policy link_policy[CVMM_NL_LINK_A_MAX + 1] = {
@@ -49,11 +50,18 @@ static struct nla_policy link_policy[CVMM_NL_LINK_A_MAX + 1] = {
 	[CVMM_NL_LINK_A_RX_MSGS]	= { .type = NLA_U64 },
 	[CVMM_NL_LINK_A_RX_BYTES]	= { .type = NLA_U64 },
 	[CVMM_NL_LINK_A_TX_QUEUED]	= { .type = NLA_U32 },
+	[CVMM_NL_LINK_A_TX_QUEUED_MAX]	= { .type = NLA_U32 },
 };
 
 static struct nla_policy counter_policy[CVMM_NL_COUNTER_A_MAX + 1] = {
 	[CVMM_NL_COUNTER_A_NAME]	= { .type = NLA_STRING },
 	[CVMM_NL_COUNTER_A_VALUE]	= { .type = NLA_U64 },
+};
+
+static struct nla_policy hist_policy[CVMM_NL_HIST_A_MAX + 1] = {
+	[CVMM_NL_HIST_A_NAME]	= { .type = NLA_STRING },
+	[CVMM_NL_HIST_A_SUM_NS]	= { .type = NLA_U64 },
+	[CVMM_NL_HIST_A_FIRST]	= { .type = NLA_U32 },
 };
 
 /* A missing attribute reads as @other: an older or newer module stays readable. */
@@ -124,6 +132,7 @@ struct receiver {
 	/* one of these, by what was asked */
 	int (*space_fn)(void *arg, const struct genl_space *s);
 	int (*counter_fn)(void *arg, const char *counter, uint64_t value);
+	int (*hist_fn)(void *arg, const struct hist *h);
 	int (*event_fn)(void *arg, const struct genl_event *e);
 	void *arg;
 	int ret;	/* of the user's function, or -errno */
@@ -147,6 +156,7 @@ static int parse_links(struct nlattr *links, struct genl_space *s)
 		l->transport = get_u32(tb[CVMM_NL_LINK_A_TRANSPORT], 0);
 		l->state = get_u32(tb[CVMM_NL_LINK_A_STATE], CVMM_NL_LINK_DOWN);
 		l->tx_queued = get_u32(tb[CVMM_NL_LINK_A_TX_QUEUED], 0);
+		l->tx_queued_max = get_u32(tb[CVMM_NL_LINK_A_TX_QUEUED_MAX], 0);
 		l->tx_msgs = get_u64(tb[CVMM_NL_LINK_A_TX_MSGS]);
 		l->tx_bytes = get_u64(tb[CVMM_NL_LINK_A_TX_BYTES]);
 		l->rx_msgs = get_u64(tb[CVMM_NL_LINK_A_RX_MSGS]);
@@ -206,6 +216,50 @@ static int on_counters(struct receiver *r, struct nlattr **top)
 	return 0;
 }
 
+static int parse_hist(struct nlattr *nest, struct hist *h)
+{
+	struct nlattr *tb[CVMM_NL_HIST_A_MAX + 1];
+	struct nlattr *buckets;
+	uint32_t first;
+	size_t len;
+
+	if (nla_parse_nested(tb, CVMM_NL_HIST_A_MAX, nest, hist_policy) < 0)
+		return -EPROTO;
+	memset(h, 0, sizeof(*h));
+	get_str(tb[CVMM_NL_HIST_A_NAME], h->name, sizeof(h->name));
+	h->sum_ns = get_u64(tb[CVMM_NL_HIST_A_SUM_NS]);
+	buckets = tb[CVMM_NL_HIST_A_BUCKETS];
+	if (!buckets)
+		return 0;
+	first = get_u32(tb[CVMM_NL_HIST_A_FIRST], 0);
+	len = (size_t)nla_len(buckets);
+	if (first > CVMM_NL_HIST_BUCKETS || len % sizeof(h->bucket[0]) ||
+	    len / sizeof(h->bucket[0]) > CVMM_NL_HIST_BUCKETS - first)
+		return -EPROTO;
+	memcpy(h->bucket + first, nla_data(buckets), len);
+	return 0;
+}
+
+static int on_latency(struct receiver *r, struct nlattr **top)
+{
+	struct nlattr *pos;
+	struct hist h;
+	int rem, ret;
+
+	if (!top[CVMM_NL_A_HISTS])
+		return 0;
+	nla_for_each_nested(pos, top[CVMM_NL_A_HISTS], rem) {
+		if (nla_type(pos) != CVMM_NL_A_HIST)
+			continue;
+		ret = parse_hist(pos, &h);
+		if (!ret)
+			ret = r->hist_fn(r->arg, &h);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
 static int on_event(struct receiver *r, struct nlattr **tb)
 {
 	struct genl_event e = {
@@ -241,6 +295,8 @@ static int on_valid(struct nl_msg *msg, void *arg)
 		r->ret = on_event(r, tb);
 	else if (r->space_fn)
 		r->ret = on_space(r, tb);
+	else if (r->hist_fn)
+		r->ret = on_latency(r, tb);
 	else
 		r->ret = on_counters(r, tb);
 	return NL_OK;
@@ -350,6 +406,14 @@ int genl_counters(struct genl *g, const char *name,
 	struct receiver r = { .counter_fn = fn, .arg = arg };
 
 	return ask(g, CVMM_NL_CMD_GET_STATS, name, &r);
+}
+
+int genl_latency(struct genl *g, const char *name,
+		 int (*fn)(void *arg, const struct hist *h), void *arg)
+{
+	struct receiver r = { .hist_fn = fn, .arg = arg };
+
+	return ask(g, CVMM_NL_CMD_GET_LATENCY, name, &r);
 }
 
 int genl_subscribe(struct genl *g)

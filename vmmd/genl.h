@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "vmmd/hist.h"
+
 #define GENL_NAME_LEN	64
 #define GENL_REASON_LEN	128
 #define GENL_MAX_LINKS	64
@@ -18,7 +20,7 @@ struct genl_link {
 	uint32_t peer;
 	uint32_t transport;	/* CVMM_TRANSPORT_* */
 	uint32_t state;		/* CVMM_NL_LINK_* */
-	uint32_t tx_queued;
+	uint32_t tx_queued, tx_queued_max;
 	uint64_t tx_msgs, tx_bytes;
 	uint64_t rx_msgs, rx_bytes;
 };
@@ -67,9 +69,13 @@ int genl_spaces(struct genl *g, const char *name,
 int genl_counters(struct genl *g, const char *name,
 		  int (*fn)(void *arg, const char *counter, uint64_t value), void *arg);
 
+/* Call @fn for each histogram of times of the space called @name, as genl_spaces(). */
+int genl_latency(struct genl *g, const char *name,
+		 int (*fn)(void *arg, const struct hist *h), void *arg);
+
 /*
  * Join the event group; then poll genl_fd() for input and call genl_events().  Use
- * a connection of its own: genl_spaces() and genl_counters() drop events.
+ * a connection of its own: the functions above drop events.
  */
 int genl_subscribe(struct genl *g);
 int genl_fd(const struct genl *g);

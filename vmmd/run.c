@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,27 +101,30 @@ static int append_cmdline(struct run *run, const char *more)
 
 static int write_stats(const struct run *run, const char *path, enum run_status status)
 {
+	json_t *report = json_object(), *nodes = json_array(), *node;
 	unsigned int i;
 	FILE *f;
+	int ret;
 
 	f = fopen(path, "we");
 	if (!f)
 		return -1;
-	fprintf(f, "{\n  \"name\": ");
-	json_string(f, run->conf.name);
-	fprintf(f, ",\n  \"status\": %d,\n  \"end\": ", status);
-	json_string(f, run->end);
-	fprintf(f, ",\n  \"boots\": %" PRIu32 ",\n  \"nodes\": [", run->boots);
 	for (i = 0; i < run->conf.nr_nodes; i++) {
-		fprintf(f, "%s\n    {\n      \"host\": ", i ? "," : "");
-		json_string(f, run->conf.node[i].host ? run->conf.node[i].host : "local");
-		fprintf(f, ",\n      \"vcpus\": %u,\n      \"memory\": %" PRIu64 ",\n      \"counters\": ",
-			run->conf.node[i].vcpus, run->conf.node[i].memory);
-		stats_json(f, &run->stats[i], "      ");
-		fprintf(f, "\n    }");
+		node = json_object();
+		json_object_set_new(node, "host", json_text(run->conf.node[i].host ?: "local"));
+		json_object_set_new(node, "vcpus", json_integer(run->conf.node[i].vcpus));
+		json_object_set_new(node, "memory", json_integer((json_int_t)run->conf.node[i].memory));
+		json_object_set_new(node, "counters", stats_json(&run->stats[i]));
+		json_array_append_new(nodes, node);
 	}
-	fprintf(f, "\n  ]\n}\n");
-	return fclose(f);
+	json_object_set_new(report, "name", json_text(run->conf.name));
+	json_object_set_new(report, "status", json_integer(status));
+	json_object_set_new(report, "end", json_text(run->end));
+	json_object_set_new(report, "boots", json_integer(run->boots));
+	json_object_set_new(report, "nodes", nodes);
+	ret = json_dumpf(report, f, JSON_INDENT(2)) || fputc('\n', f) == EOF;
+	json_decref(report);
+	return fclose(f) || ret ? -1 : 0;
 }
 
 /* Signals that end the guest in good order come by a descriptor. */

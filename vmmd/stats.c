@@ -2,7 +2,6 @@
 /*
  * Lists of named counters: see stats.h.
  */
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -113,29 +112,30 @@ int stats_decode(const uint8_t *buf, size_t len, struct stats *s)
 	return 0;
 }
 
-void json_string(FILE *f, const char *text)
+json_t *json_text(const char *text)
 {
-	const unsigned char *p;
+	json_t *j = json_string(text);
+	char *copy, *p;
 
-	fputc('"', f);
-	for (p = (const unsigned char *)text; *p; p++) {
-		if (*p == '"' || *p == '\\')
-			fprintf(f, "\\%c", *p);
-		else if (*p < ' ')
-			fprintf(f, "\\u%04x", *p);
-		else
-			fputc(*p, f);
-	}
-	fputc('"', f);
+	if (j)
+		return j;
+	copy = strdup(text);
+	if (!copy)
+		return NULL;
+	for (p = copy; *p; p++)
+		if (*p & 0x80)
+			*p = '?';
+	j = json_string(copy);
+	free(copy);
+	return j;
 }
 
-void stats_json(FILE *f, const struct stats *s, const char *indent)
+json_t *stats_json(const struct stats *s)
 {
+	json_t *j = json_object();
 	unsigned int i;
 
-	fputc('{', f);
 	for (i = 0; i < s->nr; i++)
-		fprintf(f, "%s\n%s  \"%s\": %" PRIu64, i ? "," : "", indent,
-			s->entry[i].name, s->entry[i].value);
-	fprintf(f, "\n%s}", indent);
+		json_object_set_new(j, s->entry[i].name, json_integer((json_int_t)s->entry[i].value));
+	return j;
 }

@@ -6,9 +6,9 @@
 #ifndef VMMD_STATS_H
 #define VMMD_STATS_H
 
+#include <jansson.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 
 #include "vmmd/machine.h"
 
@@ -37,9 +37,12 @@ void stats_free(struct stats *s);
 size_t stats_encode(const struct stats *s, uint8_t *buf, size_t max);
 int stats_decode(const uint8_t *buf, size_t len, struct stats *s);
 
-/* @text as a JSON string, with its quotes. */
-void json_string(FILE *f, const char *text);
-/* As a JSON object of names and numbers. */
-void stats_json(FILE *f, const struct stats *s, const char *indent);
+/*
+ * For JSON; NULL only without memory, which jansson's *_new() functions pass on.
+ * Texts that are not UTF-8 come with a '?' for each byte that is not ASCII.
+ */
+json_t *json_text(const char *text);
+/* An object of names and numbers. */
+json_t *stats_json(const struct stats *s);
 
 #endif /* VMMD_STATS_H */

@@ -118,6 +118,15 @@ static void op_count(void *ctx, enum dsm_event event)
 	((struct net_host *)ctx)->events[event]++;
 }
 
+static void op_done(void *ctx, u64 gfn, enum dsm_event event, u64 wait_ns)
+{
+	struct net_host *h = ctx;
+
+	assert_true(gfn < NET_GFNS);
+	h->done[event]++;
+	h->done_ns = wait_ns;
+}
+
 static const struct dsm_ops ops = {
 	.send		= op_send,
 	.protect	= op_protect,
@@ -128,6 +137,7 @@ static const struct dsm_ops ops = {
 	.wake		= op_wake,
 	.set_timer	= op_set_timer,
 	.count		= op_count,
+	.done		= op_done,
 };
 
 void net_start(struct net *net)

@@ -48,6 +48,8 @@ struct net_host {
 	enum dsm_prot prot;	/* argument of the last */
 	u32 busy;		/* protect() says -EAGAIN so many times */
 	u64 events[DSM_EV_NR];
+	u64 done[DSM_EV_NR];	/* calls of done() */
+	u64 done_ns;		/* what the last said */
 };
 
 struct net {

@@ -18,6 +18,7 @@ static void fault(u32 h, bool write, u32 messages, u32 pages, enum dsm_event kin
 	assert_int_equal(net.sent, messages);
 	assert_int_equal(net.pages_sent, pages);
 	assert_int_equal(net.h[h].events[kind], before + 1);
+	assert_int_equal(net.h[h].done[kind], before + 1);
 }
 
 static void first_touch_at_home(void **state)
@@ -256,6 +257,25 @@ static void migratory_is_counted(void **state)
 }
 
 /* The version wraps in the entry (8 bits) and in the directory (16 bits). */
+/* From the request to the last answer, whoever joins or looks in between. */
+static void time_of_a_request(void **state)
+{
+	(void)state;
+	net_get(&net, 0, 0, true);
+	net.now += 1000000;
+	assert_int_equal(net_access(&net, 1, 0, false), DSM_WAIT);
+	net.now += 300;
+	assert_int_equal(net_access(&net, 1, 0, true), DSM_WAIT);
+	net.now += 45;
+	net_deliver(&net, 1, 0, DSM_MSG_REQ_S);
+	net.now += 6000;
+	net_deliver(&net, 0, 1, DSM_MSG_DATA);
+	assert_int_equal(net.h[1].done[DSM_EV_FAULT_READ_2], 1);
+	assert_int_equal(net.h[1].done_ns, 6345);
+	net_settle(&net);
+	fault(1, true, 2, 0, DSM_EV_FAULT_UPGRADE_2);
+}
+
 static void version_wraps(void **state)
 {
 	u32 i;
@@ -330,7 +350,8 @@ int main(void)
 		T(write_with_sharers), T(invalidations_in_parallel),
 		T(upgrade_from_home), T(upgrade_by_sharer), T(upgrade_by_owner),
 		T(upgrade_over_home), T(upgrade_by_home_owner), T(upgrade_by_home_sharer),
-		T(write_over_home_sharer), T(migratory_is_counted), T(version_wraps),
+		T(write_over_home_sharer), T(migratory_is_counted), T(time_of_a_request),
+		T(version_wraps),
 		T(metadata_budget), T(not_covered), T(bad_config),
 	};
 

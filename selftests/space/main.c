@@ -96,6 +96,7 @@ static const struct {
 	{ "failure", test_failure },
 	{ "fuzz", test_fuzz },
 	{ "cycle", test_cycle },
+	{ "netlink", test_netlink },
 	{ "remote", test_remote },
 };
 

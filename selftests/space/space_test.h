@@ -99,6 +99,7 @@ void test_messages(void);
 void test_failure(void);
 void test_fuzz(void);
 void test_cycle(void);
+void test_netlink(void);
 void test_remote(void);
 
 #endif /* SPACE_TEST_H */

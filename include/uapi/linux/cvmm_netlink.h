@@ -4,12 +4,16 @@
  * they have counted, and an event group for what happens to them.
  *
  * Everything is per network namespace: a socket sees the spaces created in its
- * own.  All commands need CAP_NET_ADMIN over that namespace.
+ * own.  All commands, and joining the group, need CAP_NET_ADMIN over that namespace.
  *
  *   CVMM_NL_CMD_GET_SPACE  dump       one message per space: identity, state, links
  *                          do         the same for one space, by NAME or SPACE_ID
  *   CVMM_NL_CMD_GET_STATS  do         one space's counters, by NAME or SPACE_ID
+ *   CVMM_NL_CMD_GET_LATENCY do        one space's histograms of times, likewise
  *   group "events"         multicast  CVMM_NL_CMD_EVENT messages
+ *
+ * A request carries NAME, SPACE_ID or both.  ENOENT: no such space here.  EINVAL: it
+ * carries neither, or another attribute, or one of another form.
  */
 #ifndef _UAPI_LINUX_CVMM_NETLINK_H
 #define _UAPI_LINUX_CVMM_NETLINK_H
@@ -24,6 +28,7 @@ enum {
 	CVMM_NL_CMD_GET_SPACE,
 	CVMM_NL_CMD_GET_STATS,
 	CVMM_NL_CMD_EVENT,
+	CVMM_NL_CMD_GET_LATENCY,
 };
 
 /* Top-level attributes */
@@ -49,6 +54,8 @@ enum {
 	CVMM_NL_A_COUNTERS,	/* nested: CVMM_NL_A_COUNTER, once per counter */
 	CVMM_NL_A_COUNTER,	/* nested: CVMM_NL_COUNTER_A_* */
 	CVMM_NL_A_EVENT,	/* u32: CVMM_NL_EVENT_* */
+	CVMM_NL_A_HISTS,	/* nested: CVMM_NL_A_HIST, once per histogram */
+	CVMM_NL_A_HIST,		/* nested: CVMM_NL_HIST_A_* */
 	__CVMM_NL_A_END,
 #define CVMM_NL_A_MAX		(__CVMM_NL_A_END - 1)
 };
@@ -65,6 +72,7 @@ enum {
 	CVMM_NL_LINK_A_RX_MSGS,		/* u64 */
 	CVMM_NL_LINK_A_RX_BYTES,	/* u64 */
 	CVMM_NL_LINK_A_TX_QUEUED,	/* u32: messages waiting to be sent now */
+	CVMM_NL_LINK_A_TX_QUEUED_MAX,	/* u32: ... at most, so far, one being sent included */
 	__CVMM_NL_LINK_A_END,
 #define CVMM_NL_LINK_A_MAX	(__CVMM_NL_LINK_A_END - 1)
 };
@@ -85,13 +93,46 @@ enum {
 };
 
 /*
+ * Inside CVMM_NL_A_HIST: how often something took how long.
+ *
+ * Names are stable.  "read_2", "upgrade_3", ...: from a host's request for a page to
+ * its completion, by transition and by the number of messages on the critical path,
+ * as the counters "dsm.fault_read_2", ...  "wait_read", "wait_write": accesses that
+ * found the page missing, from then until they went on or were given up.
+ *
+ * Buckets are log-linear: times are counted in units of 2^SHIFT ns, one bucket for
+ * each of the first 2^SUB_BITS units and then 2^SUB_BITS buckets for each power of
+ * two.  So with n = 1 << SUB_BITS, bucket b begins at unit b if b < n, else at unit
+ * (n + b % n) << (b / n - 1).  The last one has everything above it as well.
+ */
+enum {
+	CVMM_NL_HIST_A_UNSPEC,
+	CVMM_NL_HIST_A_PAD,
+	CVMM_NL_HIST_A_NAME,		/* string */
+	CVMM_NL_HIST_A_SUM_NS,		/* u64: of all times */
+	CVMM_NL_HIST_A_FIRST,		/* u32: number of the first bucket that is not empty */
+	CVMM_NL_HIST_A_BUCKETS,		/* binary: u64 counts from FIRST on; absent: all empty */
+	__CVMM_NL_HIST_A_END,
+#define CVMM_NL_HIST_A_MAX	(__CVMM_NL_HIST_A_END - 1)
+};
+
+#define CVMM_NL_HIST_SHIFT	8	/* units of 256 ns */
+#define CVMM_NL_HIST_SUB_BITS	3
+#define CVMM_NL_HIST_BUCKETS	208	/* the last begins at 64 s */
+
+/*
  * CVMM_NL_A_EVENT.  Every event carries NAME, SPACE_ID and HOST_ID; those
- * about a link PEER; those about an end ERROR and REASON.
+ * about a link or a host PEER; those about an end ERROR and REASON.
+ *
+ * HOST_LOST: PEER does not answer any more, which fails the space; SPACE_FAILED tells
+ * the same reason, before or after it.  A peer that ends its side of a link, as all
+ * do at the end of a guest, is not lost.
  */
 #define CVMM_NL_EVENT_SPACE_NEW		1
 #define CVMM_NL_EVENT_SPACE_GONE	2
 #define CVMM_NL_EVENT_SPACE_FAILED	3
 #define CVMM_NL_EVENT_LINK_UP		4
 #define CVMM_NL_EVENT_LINK_DOWN		5
+#define CVMM_NL_EVENT_HOST_LOST		6
 
 #endif /* _UAPI_LINUX_CVMM_NETLINK_H */

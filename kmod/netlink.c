@@ -11,6 +11,7 @@
 #include <net/net_namespace.h>
 #include <net/sock.h>
 
+#include "compat.h"
 #include "link.h"
 #include "space_priv.h"
 
@@ -212,17 +213,54 @@ static int put_latency(struct sk_buff *skb, struct cvmm_space *space)
 	return ret;
 }
 
+/* The keys of one set as a message of their own; nothing when it is empty. */
+static int put_heat(struct sk_buff *skb, struct netlink_callback *cb, struct cvmm_space *space,
+		    const struct cvmm_heat_set *set)
+{
+	struct nlattr *nest;
+	unsigned int i;
+	void *hdr;
+
+	if (!set->count[0])
+		return 0;
+	hdr = genlmsg_put(skb, NETLINK_CB(cb->skb).portid, cb->nlh->nlmsg_seq, &cvmm_family,
+			  NLM_F_MULTI, CVMM_NL_CMD_GET_HEAT);
+	if (!hdr)
+		return -EMSGSIZE;
+	if (put_identity(skb, space))
+		goto cancel;
+	for (i = 0; i < CVMM_HEAT_WAYS && set->key[i]; i++) {
+		nest = nla_nest_start(skb, CVMM_NL_A_HEAT);
+		if (!nest ||
+		    nla_put_u64_64bit(skb, CVMM_NL_HEAT_A_GFN, cvmm_heat_gfn(set->key[i]),
+				      CVMM_NL_HEAT_A_PAD) ||
+		    nla_put_u32(skb, CVMM_NL_HEAT_A_PEER, cvmm_heat_peer(set->key[i])) ||
+		    nla_put_u64_64bit(skb, CVMM_NL_HEAT_A_COUNT, set->count[i],
+				      CVMM_NL_HEAT_A_PAD) ||
+		    nla_put_64bit(skb, CVMM_NL_HEAT_A_KINDS, sizeof(set->kind[i]), set->kind[i],
+				  CVMM_NL_HEAT_A_PAD))
+			goto cancel;
+		nla_nest_end(skb, nest);
+	}
+	genlmsg_end(skb, hdr);
+	return 0;
+
+cancel:
+	genlmsg_cancel(skb, hdr);
+	return -EMSGSIZE;
+}
+
 /* ----------------------------------------------------------- commands */
 
 /* cvmm_spaces_lock held. */
-static struct cvmm_space *space_find(struct genl_info *info)
+static struct cvmm_space *space_find(struct net *net, struct nlattr **attrs)
 {
-	struct nlattr *name = info->attrs[CVMM_NL_A_NAME];
-	struct nlattr *id = info->attrs[CVMM_NL_A_SPACE_ID];
+	struct nlattr *name = attrs[CVMM_NL_A_NAME];
+	struct nlattr *id = attrs[CVMM_NL_A_SPACE_ID];
 	struct cvmm_space *space;
 
 	list_for_each_entry(space, &cvmm_spaces, node) {
-		if (!net_eq(space->net, genl_info_net(info)))
+		if (!net_eq(space->net, net))
 			continue;
 		if (name && nla_strcmp(name, space->name))
 			continue;
@@ -233,6 +271,11 @@ static struct cvmm_space *space_find(struct genl_info *info)
 	return NULL;
 }
 
+static bool names_one(struct nlattr **attrs)
+{
+	return attrs[CVMM_NL_A_NAME] || attrs[CVMM_NL_A_SPACE_ID];
+}
+
 static int reply_one(struct genl_info *info, u8 cmd,
 		     int (*put)(struct sk_buff *skb, struct cvmm_space *space))
 {
@@ -241,7 +284,7 @@ static int reply_one(struct genl_info *info, u8 cmd,
 	void *hdr;
 	int ret;
 
-	if (!info->attrs[CVMM_NL_A_NAME] && !info->attrs[CVMM_NL_A_SPACE_ID])
+	if (!names_one(info->attrs))
 		return -EINVAL;
 	skb = genlmsg_new(MESSAGE_SIZE, GFP_KERNEL);
 	if (!skb)
@@ -251,7 +294,7 @@ static int reply_one(struct genl_info *info, u8 cmd,
 	if (!hdr)
 		goto free_skb;
 	mutex_lock(&cvmm_spaces_lock);
-	space = space_find(info);
+	space = space_find(genl_info_net(info), info->attrs);
 	ret = space ? put(skb, space) : -ENOENT;
 	mutex_unlock(&cvmm_spaces_lock);
 	if (ret)
@@ -279,7 +322,7 @@ static int get_latency_doit(struct sk_buff *skb, struct genl_info *info)
 	return reply_one(info, CVMM_NL_CMD_GET_LATENCY, put_latency);
 }
 
-static int get_space_start(struct netlink_callback *cb)
+static int dump_start(struct netlink_callback *cb)
 {
 	cb->min_dump_alloc = MESSAGE_SIZE;
 	return 0;
@@ -314,12 +357,47 @@ static int get_space_dumpit(struct sk_buff *skb, struct netlink_callback *cb)
 	return skb->len ? skb->len : ret;
 }
 
+/*
+ * args[0]: the set to go on with; args[1]: which space that was.  The list's lock keeps
+ * the space; a page lock is taken inside it.
+ */
+static int get_heat_dumpit(struct sk_buff *skb, struct netlink_callback *cb)
+{
+	struct nlattr **attrs = cvmm_dump_attrs(cb);
+	struct cvmm_heat_set *set;
+	struct cvmm_space *space;
+	int ret = 0;
+
+	if (!names_one(attrs))
+		return -EINVAL;
+	set = kmalloc(sizeof(*set), GFP_KERNEL);
+	if (!set)
+		return -ENOMEM;
+	mutex_lock(&cvmm_spaces_lock);
+	space = space_find(sock_net(cb->skb->sk), attrs);
+	if (!space || (cb->args[0] && cb->args[1] != (long)space->id)) {
+		ret = -ENOENT;
+		goto unlock;
+	}
+	cb->args[1] = (long)space->id;
+	for (; cb->args[0] < 1L << CVMM_STRIPE_BITS; cb->args[0]++) {
+		cvmm_heat_read(space, cb->args[0], set);
+		ret = put_heat(skb, cb, space, set);
+		if (ret)
+			break;
+	}
+unlock:
+	mutex_unlock(&cvmm_spaces_lock);
+	kfree(set);
+	return skb->len ? skb->len : ret;
+}
+
 static const struct genl_ops cvmm_ops[] = {
 	{
 		.cmd = CVMM_NL_CMD_GET_SPACE,
 		.flags = GENL_UNS_ADMIN_PERM,
 		.doit = get_space_doit,
-		.start = get_space_start,
+		.start = dump_start,
 		.dumpit = get_space_dumpit,
 	},
 	{
@@ -331,6 +409,12 @@ static const struct genl_ops cvmm_ops[] = {
 		.cmd = CVMM_NL_CMD_GET_LATENCY,
 		.flags = GENL_UNS_ADMIN_PERM,
 		.doit = get_latency_doit,
+	},
+	{
+		.cmd = CVMM_NL_CMD_GET_HEAT,
+		.flags = GENL_UNS_ADMIN_PERM,
+		.start = dump_start,
+		.dumpit = get_heat_dumpit,
 	},
 };
 

@@ -124,6 +124,38 @@ struct page *cvmm_frame_for_rx(struct cvmm_space *space)
 	return page;
 }
 
+/* --------------------------------------------------------------- heat */
+
+/*
+ * A message that ends a transition, at either end: the page lock, which every
+ * message is handled under, is the lock of the page's set too.
+ */
+static void heat_note(struct cvmm_space *space, u32 peer, const struct dsm_msg *msg, bool out)
+{
+	unsigned int kind;
+
+	if (msg->type == DSM_MSG_INV_ACK)
+		kind = CVMM_NL_HEAT_RIGHT_IN;
+	else if (msg->type != DSM_MSG_DATA || (msg->flags & DSM_F_ZERO))
+		return;
+	else if (msg->flags & DSM_F_SAME)
+		kind = CVMM_NL_HEAT_RIGHT_IN;
+	else if (msg->flags & DSM_F_EXCL)
+		kind = CVMM_NL_HEAT_MOVE_IN;
+	else
+		kind = CVMM_NL_HEAT_COPY_IN;
+	if (out)
+		kind += CVMM_NL_HEAT_COPY_OUT;
+	cvmm_heat_add(&space->heat[cvmm_stripe_idx(msg->gfn)], msg->gfn, peer, kind);
+}
+
+void cvmm_heat_read(struct cvmm_space *space, unsigned int idx, struct cvmm_heat_set *out)
+{
+	mutex_lock(&space->stripe[idx]);
+	*out = space->heat[idx];
+	mutex_unlock(&space->stripe[idx]);
+}
+
 /* ------------------------------------------------- the core's platform */
 
 static void space_send(void *ctx, u32 to, const struct dsm_msg *msg, void *frame, u32 flags)
@@ -132,6 +164,7 @@ static void space_send(void *ctx, u32 to, const struct dsm_msg *msg, void *frame
 	struct page *page = frame;
 
 	trace_cvmm_msg_tx(space->id, space->host, to, msg);
+	heat_note(space, to, msg, true);
 	if (page && (flags & DSM_SEND_GIVE))
 		page->mapping = NULL;
 	else if (page)
@@ -251,6 +284,8 @@ int cvmm_space_receive(struct cvmm_space *space, u32 host, const struct dsm_msg 
 	if (page)
 		frame_adopt(space, page, msg->gfn);
 	ret = dsm_receive(&space->dsm, host, msg, page, ktime_get_ns());
+	if (!ret)
+		heat_note(space, host, msg, false);
 	cvmm_page_unlock(space, msg->gfn);
 	return ret;
 }
@@ -345,6 +380,8 @@ static void metadata_free(struct cvmm_space *space)
 {
 	u32 i;
 
+	vfree(space->heat);
+	space->heat = NULL;
 	for (i = 0; i < space->nr_ranges; i++) {
 		vfree(space->ranges[i].pages);
 		vfree(space->ranges[i].homes);
@@ -368,6 +405,9 @@ static int metadata_alloc(struct cvmm_space *space)
 	if (need >> PAGE_SHIFT >= avail / 2)
 		return -ENOMEM;
 
+	space->heat = __vmalloc(sizeof(*space->heat) << CVMM_STRIPE_BITS, gfp);
+	if (!space->heat)
+		return -ENOMEM;
 	for (i = 0; i < space->nr_ranges; i++) {
 		struct dsm_range *r = &space->ranges[i];
 		size_t size = r->nr_gfns * sizeof(*r->pages);

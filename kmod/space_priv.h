@@ -19,6 +19,7 @@
 #include <linux/workqueue.h>
 
 #include "../dsm/dsm.h"
+#include "heat.h"
 #include "space.h"
 #include "stats.h"
 
@@ -109,6 +110,7 @@ struct cvmm_space {
 
 	struct dsm dsm;
 	struct mutex stripe[1U << CVMM_STRIPE_BITS];
+	struct cvmm_heat_set *heat;	/* one for each stripe, under its lock */
 
 	wait_queue_head_t waitq[1U << CVMM_WAITQ_BITS];
 	u64 wait_avg_ns;		/* recent waits; racy, a hint for polling */
@@ -177,9 +179,14 @@ u64 cvmm_space_nr_frames(const struct cvmm_space *space);
 const char *cvmm_latency_name(unsigned int idx);
 
 /* space_page.c */
+static inline unsigned int cvmm_stripe_idx(u64 gfn)
+{
+	return gfn & ((1U << CVMM_STRIPE_BITS) - 1);
+}
+
 static inline struct mutex *cvmm_stripe(struct cvmm_space *space, u64 gfn)
 {
-	return &space->stripe[gfn & ((1U << CVMM_STRIPE_BITS) - 1)];
+	return &space->stripe[cvmm_stripe_idx(gfn)];
 }
 
 /* The page lock of space.h */
@@ -192,6 +199,9 @@ static inline void cvmm_page_unlock(struct cvmm_space *space, u64 gfn)
 {
 	mutex_unlock(cvmm_stripe(space, gfn));
 }
+
+/* What travelled among the pages of stripe @idx; takes its page lock. */
+void cvmm_heat_read(struct cvmm_space *space, unsigned int idx, struct cvmm_heat_set *out);
 
 int cvmm_pages_init(struct cvmm_space *space);
 /* Stop timers; nothing may call into the core any more but the caller. */

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -220,10 +221,18 @@ static void usage(FILE *f)
 	      "  stop NAME      end the guest, on all its hosts\n"
 	      "  stat [NAME]    memory, links, times and counters of a guest here; without NAME, of all, briefly\n"
 	      "  links [NAME]   its links to the other hosts; without NAME, of all guests\n"
+	      "  hot NAME       the guest's pages that travel most from and to this host\n"
 	      "  events         print what happens, until interrupted\n"
 	      "\n"
 	      "  -j, --json         for programs\n"
 	      "  -s, --socket=PATH  vmmd's socket (default " CTL_SOCKET ")\n"
+	      "\n"
+	      "  hot: -n, --count=N    so many pages (20; 0: all)\n"
+	      "       -i, --seconds=N  only what happens in the next N seconds\n"
+	      "       -m, --map=FILE   name symbols of the guest's kernel: its System.map or kallsyms\n"
+	      "       -t, --text=ADDR  where its text begins in guest-physical memory\n"
+	      "       -M, --merge FILE...  instead of NAME: what 'cvmm -j hot' printed on several hosts\n"
+	      "\n"
 	      "  -V, --version      print the version\n"
 	      "  -h, --help         print this\n"
 	      "\n"
@@ -231,25 +240,98 @@ static void usage(FILE *f)
 	      "See cvmm(1).\n", f);
 }
 
+/* A whole number up to @max, in any notation of C. */
+static bool number(const char *text, uint64_t max, uint64_t *value)
+{
+	char *end;
+
+	errno = 0;
+	*value = strtoull(text, &end, 0);
+	return *text >= '0' && *text <= '9' && !*end && !errno && *value <= max;
+}
+
+static int wrong(const char *what)
+{
+	fprintf(stderr, "cvmm: %s\nTry 'cvmm --help'.\n", what);
+	return EXIT_USAGE;
+}
+
+/* @args: what follows the command, ends with NULL */
+static int run(const char *command, char **args, const struct hot_options *hot, bool merge)
+{
+	const char *name = args[0];
+
+	if (!strcmp(command, "hot") && merge && name)
+		return ctl_hot(hot, NULL, args);
+	if (name && args[1])
+		return wrong("too many arguments");
+	if (name && !conf_name_ok(name)) {
+		fprintf(stderr, "cvmm: \"%s\" is not a guest's name\n", name);
+		return EXIT_USAGE;
+	}
+	if (!strcmp(command, "list") && !name)
+		return list("list", NULL);
+	if (!strcmp(command, "status") && name)
+		return list("status", name);
+	if (!strcmp(command, "stop") && name)
+		return stop(name);
+	if (!strcmp(command, "stat") || !strcmp(command, "stats"))
+		return ctl_stat(name);
+	if (!strcmp(command, "links"))
+		return ctl_links(name);
+	if (!strcmp(command, "events") && !name)
+		return ctl_events();
+	if (!strcmp(command, "hot") && name && !merge)
+		return ctl_hot(hot, name, NULL);
+	return wrong("no such command, or wrong arguments");
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "json", no_argument, NULL, 'j' },
 		{ "socket", required_argument, NULL, 's' },
+		{ "count", required_argument, NULL, 'n' },
+		{ "seconds", required_argument, NULL, 'i' },
+		{ "map", required_argument, NULL, 'm' },
+		{ "text", required_argument, NULL, 't' },
+		{ "merge", no_argument, NULL, 'M' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 }
 	};
-	const char *command, *name;
+	struct hot_options hot = { .count = 20 };
+	bool merge = false;
+	uint64_t n;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "js:Vh", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "js:n:i:m:t:MVh", options, NULL)) != -1) {
 		switch (opt) {
 		case 'j':
 			ctl_json = true;
 			break;
 		case 's':
 			socket_path = optarg;
+			break;
+		case 'n':
+			if (!number(optarg, UINT_MAX, &n))
+				return wrong("--count takes a number of pages");
+			hot.count = (unsigned int)n;
+			break;
+		case 'i':
+			if (!number(optarg, UINT_MAX, &n))
+				return wrong("--seconds takes a number of seconds");
+			hot.seconds = (unsigned int)n;
+			break;
+		case 'm':
+			hot.map = optarg;
+			break;
+		case 't':
+			if (!number(optarg, (1ULL << 52) - 1, &hot.text) || hot.text % 4096)
+				return wrong("--text takes the physical address of a page");
+			break;
+		case 'M':
+			merge = true;
 			break;
 		case 'V':
 			puts("cvmm " VMMD_VERSION);
@@ -262,27 +344,7 @@ int main(int argc, char **argv)
 			return EXIT_USAGE;
 		}
 	}
-	command = optind < argc ? argv[optind] : "";
-	name = optind + 1 < argc ? argv[optind + 1] : NULL;
-	if (name && !conf_name_ok(name)) {
-		fprintf(stderr, "cvmm: \"%s\" is not a guest's name\n", name);
-		return EXIT_USAGE;
-	}
-	if (argc - optind <= 2) {
-		if (!strcmp(command, "list") && !name)
-			return list("list", NULL);
-		if (!strcmp(command, "status") && name)
-			return list("status", name);
-		if (!strcmp(command, "stop") && name)
-			return stop(name);
-		if (!strcmp(command, "stat") || !strcmp(command, "stats"))
-			return ctl_stat(name);
-		if (!strcmp(command, "links"))
-			return ctl_links(name);
-		if (!strcmp(command, "events") && !name)
-			return ctl_events();
-	}
-	fprintf(stderr, "cvmm: %s\nTry 'cvmm --help'.\n",
-		*command ? "no such command, or wrong arguments" : "which command?");
-	return EXIT_USAGE;
+	if (optind == argc)
+		return wrong("which command?");
+	return run(argv[optind], argv + optind + 1, &hot, merge);
 }

@@ -46,6 +46,17 @@ const char *ctl_size_text(uint64_t bytes, char buf[32]);
 int ctl_stat(const char *name);
 int ctl_links(const char *name);
 
+/* ctl_hot.c */
+struct hot_options {
+	unsigned int count;	/* of pages, 0: all */
+	unsigned int seconds;	/* only what happens in so long from now; 0: since the guest began */
+	const char *map;	/* symbols of the guest's kernel, or NULL */
+	uint64_t text;		/* physical address of its _text, 0: as linked */
+};
+
+/* Of a guest here, or (@name NULL) what was printed on several hosts: @files, ends with NULL. */
+int ctl_hot(const struct hot_options *o, const char *name, char **files);
+
 /* ctl_events.c */
 int ctl_events(void);
 

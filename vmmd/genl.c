@@ -64,6 +64,12 @@ static struct nla_policy hist_policy[CVMM_NL_HIST_A_MAX + 1] = {
 	[CVMM_NL_HIST_A_FIRST]	= { .type = NLA_U32 },
 };
 
+static struct nla_policy heat_policy[CVMM_NL_HEAT_A_MAX + 1] = {
+	[CVMM_NL_HEAT_A_GFN]	= { .type = NLA_U64 },
+	[CVMM_NL_HEAT_A_PEER]	= { .type = NLA_U32 },
+	[CVMM_NL_HEAT_A_COUNT]	= { .type = NLA_U64 },
+};
+
 /* A missing attribute reads as @other: an older or newer module stays readable. */
 static uint32_t get_u32(struct nlattr *a, uint32_t other)
 {
@@ -133,6 +139,7 @@ struct receiver {
 	int (*space_fn)(void *arg, const struct genl_space *s);
 	int (*counter_fn)(void *arg, const char *counter, uint64_t value);
 	int (*hist_fn)(void *arg, const struct hist *h);
+	int (*heat_fn)(void *arg, const struct genl_heat *h);
 	int (*event_fn)(void *arg, const struct genl_event *e);
 	void *arg;
 	int ret;	/* of the user's function, or -errno */
@@ -260,6 +267,32 @@ static int on_latency(struct receiver *r, struct nlattr **top)
 	return 0;
 }
 
+/* The only attribute that comes several times at the top. */
+static int on_heat(struct receiver *r, struct nlmsghdr *nlh)
+{
+	struct nlattr *tb[CVMM_NL_HEAT_A_MAX + 1];
+	struct genl_heat h;
+	struct nlattr *pos;
+	int rem, ret;
+
+	nlmsg_for_each_attr(pos, nlh, GENL_HDRLEN, rem) {
+		if (nla_type(pos) != CVMM_NL_A_HEAT)
+			continue;
+		if (nla_parse_nested(tb, CVMM_NL_HEAT_A_MAX, pos, heat_policy) < 0 ||
+		    !tb[CVMM_NL_HEAT_A_KINDS] ||
+		    (size_t)nla_len(tb[CVMM_NL_HEAT_A_KINDS]) < sizeof(h.kind))
+			return -EPROTO;
+		h.gfn = get_u64(tb[CVMM_NL_HEAT_A_GFN]);
+		h.peer = get_u32(tb[CVMM_NL_HEAT_A_PEER], ~0U);
+		h.count = get_u64(tb[CVMM_NL_HEAT_A_COUNT]);
+		memcpy(h.kind, nla_data(tb[CVMM_NL_HEAT_A_KINDS]), sizeof(h.kind));
+		ret = r->heat_fn(r->arg, &h);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
 static int on_event(struct receiver *r, struct nlattr **tb)
 {
 	struct genl_event e = {
@@ -297,16 +330,22 @@ static int on_valid(struct nl_msg *msg, void *arg)
 		r->ret = on_space(r, tb);
 	else if (r->hist_fn)
 		r->ret = on_latency(r, tb);
+	else if (r->heat_fn)
+		r->ret = on_heat(r, nlh);
 	else
 		r->ret = on_counters(r, tb);
 	return NL_OK;
 }
 
-/* End of a dump, or the acknowledgement of a single request. */
+/* End of a dump, which may be a failure, or the acknowledgement of a single request. */
 static int on_done(struct nl_msg *msg, void *arg)
 {
-	(void)msg;
-	((struct receiver *)arg)->done = true;
+	struct nlmsghdr *nlh = nlmsg_hdr(msg);
+	struct receiver *r = arg;
+
+	if (nlmsg_datalen(nlh) >= (int)sizeof(int) && !r->ret)
+		r->ret = *(int *)nlmsg_data(nlh);
+	r->done = true;
 	return NL_STOP;
 }
 
@@ -365,11 +404,11 @@ static int nl_to_errno(int nlerr)
 	}
 }
 
-static int ask(struct genl *g, uint8_t cmd, const char *name, struct receiver *r)
+/* @flags: NLM_F_ACK for one answer, NLM_F_DUMP for all */
+static int ask(struct genl *g, uint8_t cmd, int flags, const char *name, struct receiver *r)
 {
 	struct nl_msg *msg = nlmsg_alloc();
 	struct nl_cb *cb = make_cb(r);
-	int flags = name ? NLM_F_ACK : NLM_F_DUMP;
 	int err = -ENOMEM;
 
 	r->family = g->family;
@@ -397,7 +436,7 @@ int genl_spaces(struct genl *g, const char *name,
 {
 	struct receiver r = { .space_fn = fn, .arg = arg };
 
-	return ask(g, CVMM_NL_CMD_GET_SPACE, name, &r);
+	return ask(g, CVMM_NL_CMD_GET_SPACE, name ? NLM_F_ACK : NLM_F_DUMP, name, &r);
 }
 
 int genl_counters(struct genl *g, const char *name,
@@ -405,7 +444,7 @@ int genl_counters(struct genl *g, const char *name,
 {
 	struct receiver r = { .counter_fn = fn, .arg = arg };
 
-	return ask(g, CVMM_NL_CMD_GET_STATS, name, &r);
+	return ask(g, CVMM_NL_CMD_GET_STATS, NLM_F_ACK, name, &r);
 }
 
 int genl_latency(struct genl *g, const char *name,
@@ -413,7 +452,15 @@ int genl_latency(struct genl *g, const char *name,
 {
 	struct receiver r = { .hist_fn = fn, .arg = arg };
 
-	return ask(g, CVMM_NL_CMD_GET_LATENCY, name, &r);
+	return ask(g, CVMM_NL_CMD_GET_LATENCY, NLM_F_ACK, name, &r);
+}
+
+int genl_heat(struct genl *g, const char *name,
+	      int (*fn)(void *arg, const struct genl_heat *h), void *arg)
+{
+	struct receiver r = { .heat_fn = fn, .arg = arg };
+
+	return ask(g, CVMM_NL_CMD_GET_HEAT, NLM_F_DUMP, name, &r);
 }
 
 int genl_subscribe(struct genl *g)

@@ -48,6 +48,14 @@ struct genl_event {
 	char reason[GENL_REASON_LEN];
 };
 
+/* How often a page went between this host and one other. */
+struct genl_heat {
+	uint64_t gfn;
+	uint32_t peer;
+	uint64_t count;		/* at most */
+	uint64_t kind[CVMM_NL_HEAT_NR];	/* at least */
+};
+
 struct genl;
 
 /*
@@ -72,6 +80,13 @@ int genl_counters(struct genl *g, const char *name,
 /* Call @fn for each histogram of times of the space called @name, as genl_spaces(). */
 int genl_latency(struct genl *g, const char *name,
 		 int (*fn)(void *arg, const struct hist *h), void *arg);
+
+/*
+ * Call @fn for each page and peer that the module counts for the space called @name, in
+ * no order, as genl_spaces().
+ */
+int genl_heat(struct genl *g, const char *name,
+	      int (*fn)(void *arg, const struct genl_heat *h), void *arg);
 
 /*
  * Join the event group; then poll genl_fd() for input and call genl_events().  Use

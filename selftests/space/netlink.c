@@ -308,6 +308,108 @@ static void test_links(void)
 	genl_close(g);
 }
 
+/* --------------------------------------------------------------- heat */
+
+struct heat {
+	unsigned int nr;
+	struct genl_heat h[10000];
+};
+
+static int heat_cb(void *arg, const struct genl_heat *h)
+{
+	struct heat *t = arg;
+
+	if (t->nr < sizeof(t->h) / sizeof(t->h[0]))
+		t->h[t->nr++] = *h;
+	return 0;
+}
+
+static uint64_t heat_of(const struct heat *t, uint64_t gfn, uint32_t peer, unsigned int kind)
+{
+	for (unsigned int i = 0; i < t->nr; i++)
+		if (t->h[i].gfn == gfn && t->h[i].peer == peer)
+			return t->h[i].kind[kind];
+	return 0;
+}
+
+/* What is out at @a is in at @b. */
+static bool heat_agrees(const struct heat *t, unsigned int a, unsigned int b)
+{
+	bool good = true;
+
+	for (unsigned int i = 0; i < t[a].nr; i++) {
+		const struct genl_heat *h = &t[a].h[i];
+		uint64_t sum = 0;
+
+		for (unsigned int k = 0; k < CVMM_NL_HEAT_NR; k++)
+			sum += h->kind[k];
+		good &= sum == h->count;
+		for (unsigned int k = 0; h->peer == b && k < CVMM_NL_HEAT_COPY_OUT; k++)
+			good &= h->kind[k] == heat_of(&t[b], h->gfn, a, k + CVMM_NL_HEAT_COPY_OUT) &&
+				h->kind[k + CVMM_NL_HEAT_COPY_OUT] == heat_of(&t[b], h->gfn, a, k);
+	}
+	return good;
+}
+
+#define SWAPS	20
+
+static void test_heat(void)
+{
+	const uint64_t hot = 5, quiet = 6, right = 7;
+	static struct heat t[3];
+	struct genl *g = client();
+	struct cluster c;
+
+	cluster_create(&c, "heat", 3, PAGES, JOIN_UNIX);
+	*(volatile uint64_t *)at(&c, 0, 0, quiet, 0) = 1;
+	for (unsigned int i = 0; i < SWAPS; i++) {
+		*(volatile uint64_t *)at(&c, 1, 0, hot, 0) = i;
+		*(volatile uint64_t *)at(&c, 2, 0, hot, 8) = i;
+	}
+	*(volatile uint64_t *)at(&c, 0, 0, right, 0) = 1;
+	(void)*(volatile uint64_t *)at(&c, 1, 0, right, 0);
+	(void)*(volatile uint64_t *)at(&c, 2, 0, right, 0);
+	*(volatile uint64_t *)at(&c, 1, 0, right, 0) = 2;
+	usleep(100000);
+	for (unsigned int i = 0; i < 3; i++) {
+		t[i].nr = 0;
+		if (genl_heat(g, c.node[i].name, heat_cb, &t[i]))
+			die("GET_HEAT");
+	}
+	ok(heat_of(&t[1], hot, 2, CVMM_NL_HEAT_MOVE_IN) == SWAPS - 1 &&
+	   heat_of(&t[1], hot, 2, CVMM_NL_HEAT_MOVE_OUT) == SWAPS,
+	   "a page that two hosts write in turn is hot: %llu in, %llu out",
+	   (unsigned long long)heat_of(&t[1], hot, 2, CVMM_NL_HEAT_MOVE_IN),
+	   (unsigned long long)heat_of(&t[1], hot, 2, CVMM_NL_HEAT_MOVE_OUT));
+	ok(heat_of(&t[1], right, 0, CVMM_NL_HEAT_COPY_IN) == 1 &&
+	   heat_of(&t[1], right, 0, CVMM_NL_HEAT_RIGHT_IN) == 1 &&
+	   heat_of(&t[1], right, 2, CVMM_NL_HEAT_RIGHT_IN) == 1 &&
+	   heat_of(&t[0], right, 2, CVMM_NL_HEAT_COPY_OUT) == 1,
+	   "copies, and a write that takes them back");
+	ok(heat_agrees(t, 0, 1) && heat_agrees(t, 1, 2) && heat_agrees(t, 2, 0),
+	   "what went out of one host came in at another");
+	ok(t[0].nr == 2 && t[1].nr == 3 && t[2].nr == 3, "nothing else did: %u, %u, %u", t[0].nr,
+	   t[1].nr, t[2].nr);
+	ok(genl_heat(g, "nobody", heat_cb, &t[0]) == -ENOENT, "nobody's pages");
+	cluster_destroy(&c);
+
+	/* More pages than the table has room for. */
+	cluster_create(&c, "warm", 2, 16384, JOIN_UNIX);
+	for (size_t p = 0; p < 16384; p++)
+		*(volatile uint64_t *)at(&c, 0, 0, p, 0) = p;
+	for (size_t p = 0; p < 16384; p++)
+		(void)*(volatile uint64_t *)at(&c, 1, 0, p, 0);
+	for (unsigned int i = 0; i < SWAPS; i++)
+		for (unsigned int n = 0; n < 2; n++)
+			*(volatile uint64_t *)at(&c, n, 0, hot, 0) = i;
+	t[0].nr = 0;
+	genl_heat(g, c.node[0].name, heat_cb, &t[0]);
+	ok(t[0].nr == 1024 * 8, "of 16384 pages %u are remembered", t[0].nr);
+	ok(heat_of(&t[0], hot, 1, CVMM_NL_HEAT_MOVE_OUT) >= SWAPS - 1, "among them the hot one");
+	cluster_destroy(&c);
+	genl_close(g);
+}
+
 /* ----------------------------------------------------- wrong requests */
 
 struct raw {
@@ -440,6 +542,20 @@ static void test_wrong(struct raw *r, const struct cluster *c)
 	ok(verdict == -EOPNOTSUPP && ask(r, &q) == -EOPNOTSUPP, "no such command");
 	start(&q, r, CVMM_NL_CMD_GET_STATS, NLM_F_DUMP);
 	ok(ask(r, &q) == -EOPNOTSUPP, "counters are not dumped");
+	start(&q, r, CVMM_NL_CMD_GET_HEAT, 0);
+	attr(&q, CVMM_NL_A_NAME, "wrong-0", 8);
+	ok(ask(r, &q) == -EOPNOTSUPP, "pages are only dumped");
+	start(&q, r, CVMM_NL_CMD_GET_HEAT, NLM_F_DUMP);
+	ok(ask(r, &q) == -EINVAL, "... of one guest");
+	start(&q, r, CVMM_NL_CMD_GET_HEAT, NLM_F_DUMP);
+	attr(&q, CVMM_NL_A_NAME, "nobody", 7);
+	ok(ask(r, &q) == -ENOENT, "... that exists");
+	start(&q, r, CVMM_NL_CMD_GET_HEAT, NLM_F_DUMP);
+	attr(&q, CVMM_NL_A_PID, &other, 4);
+	ok(ask(r, &q) == -EINVAL, "... and is asked for properly");
+	start(&q, r, CVMM_NL_CMD_GET_HEAT, NLM_F_DUMP);
+	attr(&q, CVMM_NL_A_NAME, "wrong-0", 8);
+	ok(ask(r, &q) == 0, "of which one has none");
 	start(&q, r, CVMM_NL_CMD_GET_SPACE, 0);
 	q.nlh.nlmsg_len = NLMSG_LENGTH(GENL_HDRLEN - 1);
 	ok(ask(r, &q) == -EINVAL, "a header cut short");
@@ -502,6 +618,10 @@ static int unprivileged(void *arg)
 	start(&q, &r, CVMM_NL_CMD_GET_SPACE, NLM_F_DUMP);
 	if (ask(&r, &q) != -EPERM)
 		return 2;
+	start(&q, &r, CVMM_NL_CMD_GET_HEAT, NLM_F_DUMP);
+	attr(&q, CVMM_NL_A_NAME, "wrong-0", 8);
+	if (ask(&r, &q) != -EPERM)
+		return 4;
 	if (!setsockopt(r.fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &r.group, sizeof(r.group)) ||
 	    errno != EPERM)
 		return 3;
@@ -534,6 +654,7 @@ void test_netlink(void)
 	genl_close(listener);
 	test_times();
 	test_links();
+	test_heat();
 	test_requests();
 	ok(spaces_dump() == 0, "no space is left");
 }

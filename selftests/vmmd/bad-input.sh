@@ -69,4 +69,42 @@ printf '%s nodes = ( { host = "127.0.0.1"; port = 1; }, { host = "127.0.0.1"; po
 check "a host without vmmd" refused 69 "node 0: 127.0.0.1 port 1: Connection refused .does vmmd run there" g.cfg
 printf '%s nodes = ( { host = "no-such-host.invalid"; }, { host = "127.0.0.1"; } );\n' "$good" >g.cfg
 check "a host without an address" refused 69 "node 0: no-such-host.invalid: " g.cfg
+
+# cvmm hot, as far as it needs no module: files of several hosts, symbols.
+ctl=$CVMM_TREE/build/cvmm
+page() { echo "{\"gfn\": $1, \"flows\": [{\"from\": $2, \"to\": $3, \"copies\": $4, \"moves\": $5, \"rights\": $6}]}"; }
+hot() { echo "{\"name\": \"$1\", \"space\": \"12\", \"pages\": [$2]}"; }
+hot g "$(page 8193 0 1 5 2 1), $(page 7 1 0 1 0 0)" >h0.json
+hot g "$(page 8193 0 1 6 2 1), $(page 8193 2 1 0 9 0)" >h1.json
+hot other "$(page 7 1 0 1 0 0)" >other.json
+hot g "$(page 7 1 64 1 0 0)" >host.json
+hot g "$(page 7 1 0 -1 0 0)" >minus.json
+hot g "$(page 99999999999999 1 0 1 0 0)" >gfn.json
+printf 'ffffffff81000000 T _text\nffffffff82001000 D jiffies_64\nffffffff82003000 B _end\n' >map
+printf '0000000000000000 T _text\n' >zeros
+ctl_refused()	# TEXT ARGUMENT...
+{
+	local text=$1 status
+	shift
+	timeout 30 "$ctl" "$@" >out 2>&1
+	status=$?
+	cat out
+	[ $status = 64 ] && grep -q -E -- "$text" out
+}
+check "hot pages of two hosts: the larger count of each flow" grep -q -E \
+	"^ +0x2001000 +18 +6 +11 +1  0>1:9 2>1:9 " <("$ctl" -M -m map hot h0.json h1.json)
+check "... the hottest first, with its symbol" grep -q "jiffies_64" <("$ctl" -M -m map hot h0.json h1.json | sed -n 2p)
+check "... and the kernel elsewhere" grep -q -E "0x7000 .*_text" <("$ctl" -M -m map -t 0x7000 hot h0.json)
+"$ctl" -j -M -m map hot h0.json h1.json >both.json
+check "... as JSON that can be merged again" diff both.json <("$ctl" -j -M -m map hot both.json h0.json)
+check "files of two guests" ctl_refused "other.json: of another guest" -M hot h0.json other.json
+check "a file that is no JSON" ctl_refused "map:1: " -M hot map
+check "JSON of something else" ctl_refused "not what 'cvmm -j hot' prints" -M hot <(echo '{"name": "g"}')
+check "a host that cannot be" ctl_refused "page 0 is not what" -M hot host.json
+check "a count that cannot be" ctl_refused "page 0 is not what" -M hot minus.json
+check "a page that cannot be" ctl_refused "page 0 is not what" -M hot gfn.json
+check "a map that is none" ctl_refused 'kernel: line 1 is no' -M -m kernel hot h0.json
+check "a map without addresses" ctl_refused "zeros: all addresses are 0" -M -m zeros hot h0.json
+check "an address that is none" ctl_refused "physical address of a page" -M -m map -t 0x1 hot h0.json
+check "hot without a guest" ctl_refused "wrong arguments" hot
 tap_done

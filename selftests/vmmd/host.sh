@@ -82,11 +82,30 @@ head -c 100000 /dev/urandom >noise
 sed "s,$kernel,noise," one.cfg >noise.cfg
 check "a kernel that is none" refused 66 "noise|bzImage|kernel" noise.cfg
 
+"$CVMM_TREE/build/cvmm" -j events >events.json 2>/dev/null &
+events=$!
+sleep 1
 check "a guest starts" start one
 check "a second guest of its name is refused" refused 69 'a guest named "one" runs on this host already' one.cfg
 check "cvmm stat shows its space" grep -q "space one: host 0 of 1" <("$CVMM_TREE/build/cvmm" stat)
+check "cvmm stat NAME is JSON, with times" python3 -c "
+import json, sys; d = json.load(sys.stdin)
+assert d['space']['pages'] == 32768 and d['space']['links'] == [], d['space']
+z = d['latency']['zero_0']; assert z['count'] == d['counters']['dsm.fault_zero_0'] > 0, z
+assert sum(n for t, n in z['buckets']) == z['count'] and z['p50_ns'] <= z['p999_ns'] <= z['max_ns'], z
+" < <("$CVMM_TREE/build/cvmm" -j stat one)
+check "cvmm links" grep -q "PEER .*QUEUED" <("$CVMM_TREE/build/cvmm" links one)
+check "cvmm hot: no page has travelled" python3 -c "
+import json, sys; d = json.load(sys.stdin); assert d['name'] == 'one' and d['pages'] == [], d
+" < <("$CVMM_TREE/build/cvmm" -j hot one)
+check_fails "cvmm hot of nobody" 'no guest named "nobody"' "$CVMM_TREE/build/cvmm" hot nobody
 kill -INT $guest
 check "Ctrl-C ends it with status 130" ended 130
+kill $events
+wait $events 2>/dev/null
+check "cvmm events told of its memory" python3 -c "
+import json; e = [json.loads(l) for l in open('events.json')]
+assert [x['event'] for x in e if x['name'] == 'one'] == ['space-new', 'space-gone'], e"
 check "... the name is free again" start one
 kill -TERM $guest
 check "SIGTERM ends it with status 143" ended 143

@@ -111,6 +111,9 @@ open(sys.argv[1] + "/initrd", "wb").write(bytes(n % 241 for n in range(5000011))
 EOP
 for n in 0 1 2; do start_vmmd $n || { cat "$dir/$n.log"; exit 1; }; done
 
+ctl 1 -j events >"$dir/events.json" 2>"$dir/events.err" &
+events_pid=$!
+until_ok 10 grep -q "no events of the module" "$dir/events.err"
 config off 3 "fake=poweroff ms=400"
 guest_run off -s "$dir/off.json"
 check "power-off ends all nodes, status 0" ended 0 off "wrong 0" "powered off"
@@ -122,6 +125,13 @@ assert all(n['counters']['channel.rx_msgs'] > 0 for n in d['nodes']), d
 assert d['nodes'][1]['counters']['tsc.error_ns'] > 0, d"
 check "... nothing is left" nothing_left
 
+kill $events_pid; wait $events_pid 2>/dev/null
+check "cvmm events told of its start and end" python3 -c "
+import json; e = [json.loads(l) for l in open('$dir/events.json')]
+assert all(x['name'] == 'off' and x['node'] == 1 and x['source'] == 'vmmd' for x in e), e
+assert [x['event'] for x in e] == ['new', 'starting', 'ready', 'ended', 'gone'], e"
+check "cvmm list without guests is an empty JSON list" python3 -c "
+import json, sys; assert json.load(sys.stdin) == []" < <(ctl 1 -j list)
 config solo 1 "fake=poweroff ms=50"
 guest_run solo
 check "one node through its vmmd" ended 0 solo "powered off"

@@ -10,6 +10,7 @@
  *                          do         the same for one space, by NAME or SPACE_ID
  *   CVMM_NL_CMD_GET_STATS  do         one space's counters, by NAME or SPACE_ID
  *   CVMM_NL_CMD_GET_LATENCY do        one space's histograms of times, likewise
+ *   CVMM_NL_CMD_GET_HEAT   dump       the pages of one space that travel most, likewise
  *   group "events"         multicast  CVMM_NL_CMD_EVENT messages
  *
  * A request carries NAME, SPACE_ID or both.  ENOENT: no such space here.  EINVAL: it
@@ -29,6 +30,7 @@ enum {
 	CVMM_NL_CMD_GET_STATS,
 	CVMM_NL_CMD_EVENT,
 	CVMM_NL_CMD_GET_LATENCY,
+	CVMM_NL_CMD_GET_HEAT,
 };
 
 /* Top-level attributes */
@@ -56,6 +58,7 @@ enum {
 	CVMM_NL_A_EVENT,	/* u32: CVMM_NL_EVENT_* */
 	CVMM_NL_A_HISTS,	/* nested: CVMM_NL_A_HIST, once per histogram */
 	CVMM_NL_A_HIST,		/* nested: CVMM_NL_HIST_A_* */
+	CVMM_NL_A_HEAT,		/* nested: CVMM_NL_HEAT_A_*; any number in a message */
 	__CVMM_NL_A_END,
 #define CVMM_NL_A_MAX		(__CVMM_NL_A_END - 1)
 };
@@ -119,6 +122,35 @@ enum {
 #define CVMM_NL_HIST_SHIFT	8	/* units of 256 ns */
 #define CVMM_NL_HIST_SUB_BITS	3
 #define CVMM_NL_HIST_BUCKETS	208	/* the last begins at 64 s */
+
+/*
+ * Inside CVMM_NL_A_HEAT: how often a page went between this host and one other.  The
+ * table is of bounded size: pages that travel little are forgotten.  COUNT is at most
+ * too high, by what it took over from another page that was forgotten; the sum
+ * of KINDS is at most too low.
+ */
+enum {
+	CVMM_NL_HEAT_A_UNSPEC,
+	CVMM_NL_HEAT_A_PAD,
+	CVMM_NL_HEAT_A_GFN,		/* u64: guest frame number */
+	CVMM_NL_HEAT_A_PEER,		/* u32: the other host */
+	CVMM_NL_HEAT_A_COUNT,		/* u64 */
+	CVMM_NL_HEAT_A_KINDS,		/* binary: CVMM_NL_HEAT_NR times u64, by CVMM_NL_HEAT_* */
+	__CVMM_NL_HEAT_A_END,
+#define CVMM_NL_HEAT_A_MAX	(__CVMM_NL_HEAT_A_END - 1)
+};
+
+/*
+ * How a page went.  What is out at one host is in at the other.  A page's first touch
+ * is not counted.
+ */
+#define CVMM_NL_HEAT_COPY_IN	0	/* a copy to read came from the peer */
+#define CVMM_NL_HEAT_MOVE_IN	1	/* the page came, and the peer has it no longer */
+#define CVMM_NL_HEAT_RIGHT_IN	2	/* the peer gave way to a write, without sending the page */
+#define CVMM_NL_HEAT_COPY_OUT	3	/* the same, from this host to the peer */
+#define CVMM_NL_HEAT_MOVE_OUT	4
+#define CVMM_NL_HEAT_RIGHT_OUT	5
+#define CVMM_NL_HEAT_NR		6
 
 /*
  * CVMM_NL_A_EVENT.  Every event carries NAME, SPACE_ID and HOST_ID; those

@@ -94,6 +94,19 @@ static void test_good(void **state)
 	assert_int_equal(*(uint64_t *)(ram.base + entry.cr3 + 0x2000 + 8), 2 * MB | 0x83);
 }
 
+/* Where Linux looks first, with a sum of zero; else it searches for a long time. */
+static void test_mp_pointer(void **state)
+{
+	uint8_t *mpf = ram.base + 0x10, sum = 0;
+
+	(void)state;
+	assert_int_equal(load(), 0);
+	assert_memory_equal(mpf, "_MP_", 4);
+	for (unsigned int i = 0; i < 16; i++)
+		sum += mpf[i];
+	assert_int_equal(sum, 0);
+}
+
 static void test_no_initrd(void **state)
 {
 	struct boot_params *bp;
@@ -260,6 +273,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_good, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_mp_pointer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_initrd, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_initrd_place, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_relocated, setup, teardown),

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Links over connected stream sockets: TCP between hosts, AF_UNIX for several
- * spaces on one host.
+ * spaces on one host.  A TCP socket may have kernel TLS on it: a record that does
+ * not open or is not data is then an error of recvmsg, and nothing is sent under a
+ * page lock (tcp_send_nowait()).
  *
  * One thread per link receives: a header, then the payload straight into the
  * frame that will be mapped.  Payloads are copied into the socket when sent;

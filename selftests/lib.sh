@@ -88,6 +88,16 @@ no_complaint()
 	done
 }
 
+# cluster_key: on an emulated host, what vmmd needs beside the module: the cluster
+# key in its place, here one that is no secret, and kernel TLS for the links.
+cluster_key()
+{
+	[ -n "${CVMM_HOST:-}" ] || return 1
+	modprobe tls &&
+	mkdir -p /etc/cvmm &&
+	(umask 077 && printf 'cvmm-key-1 %.64s\n' "$(echo 7741 | sha256sum)" >/etc/cvmm/cluster.key)
+}
+
 # guest_tap FILE: the points that a guest's /init printed on its console (lines
 # after "cvmm: ", see guest/init.c) become points here; a console without the
 # closing line is a failure, with its last lines as diagnostics.

@@ -665,11 +665,11 @@ report:
 	return NULL;
 }
 
-int channel_add(struct channel *ch, unsigned int node, int fd)
+int channel_add(struct channel *ch, unsigned int node, int fd, const struct tls_keys *keys)
 {
 	struct peer *p = &ch->peer[node];
 
-	if (p->up || conn_init(&p->conn, fd))
+	if (p->up || conn_init(&p->conn, fd, keys))
 		return -1;
 	p->up = true;
 	return conn_watch(&p->conn, ch->epfd, node);

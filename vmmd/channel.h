@@ -16,6 +16,7 @@
 
 #include "vmmd/machine.h"
 #include "vmmd/stats.h"
+#include "vmmd/tls.h"
 
 struct channel;
 
@@ -31,8 +32,8 @@ struct channel_params {
 /* The receiving thread runs when this returns.  NULL with @err on failure. */
 struct channel *channel_create(const struct channel_params *p, char *err, size_t errlen);
 
-/* @fd is connected to @node and both ends have said hello; the channel owns it.  0 or -1. */
-int channel_add(struct channel *ch, unsigned int node, int fd);
+/* @fd is connected to @node and both ends have said hello; @keys are its.  The channel owns it.  0 or -1. */
+int channel_add(struct channel *ch, unsigned int node, int fd, const struct tls_keys *keys);
 
 /*
  * Not on node 0, once it is connected: estimate the guest's TSC, of which node

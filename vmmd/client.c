@@ -350,10 +350,11 @@ static int connect_all(struct session *s)
 		.from = NODE_CLIENT,
 	};
 	const struct conf_node *n;
+	struct tls_keys keys;
 	char err[256];
 	uint32_t status;
 	unsigned int i;
-	int fd;
+	int fd, ret;
 
 	snprintf(h.name, sizeof(h.name), "%s", run->conf.name);
 	for (i = 0; i < s->nr; i++) {
@@ -364,13 +365,21 @@ static int connect_all(struct session *s)
 			return -1;
 		}
 		h.to = i;
-		if (net_hello(fd, &h, now_ms() + CONNECT_MS, &status, err, sizeof(err)) ||
-		    conn_init(&s->node[i].conn, fd)) {
+		ret = tls_connect(fd, &run->key, now_ms() + CONNECT_MS, &keys, err, sizeof(err));
+		if (!ret)
+			ret = net_hello(fd, &keys, &h, now_ms() + CONNECT_MS, &status, err, sizeof(err));
+		if (!ret && conn_init(&s->node[i].conn, fd, &keys)) {
+			snprintf(err, sizeof(err), "out of memory");
+			ret = -1;
+		}
+		explicit_bzero(&keys, sizeof(keys));
+		if (ret) {
 			snprintf(run->end, sizeof(run->end), "node %u (%s port %u): %.160s", i, n->host,
 				 n->port, err);
 			close(fd);
 			return -1;
 		}
+		conn_take_last(&s->node[i].conn);
 		s->node[i].open = true;
 		run_verbose(run, "node %u: connected to %s port %u", i, n->host, n->port);
 	}

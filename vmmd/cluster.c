@@ -33,6 +33,7 @@
 #include "vmmd/channel.h"
 #include "vmmd/cluster.h"
 #include "vmmd/conn.h"
+#include "vmmd/ktls.h"
 #include "vmmd/machine.h"
 #include "vmmd/space.h"
 #include "vmmd/stats.h"
@@ -59,6 +60,7 @@ enum event {
 
 struct vm {
 	struct hello hello;
+	struct cluster_key *key;
 	struct start_request start;
 	unsigned int node;
 	char who[CONF_NAME_LEN + 16];	/* for log lines */
@@ -256,11 +258,25 @@ static void give_input(struct vm *vm)
 
 /* ---- the worker's steps --------------------------------------------------- */
 
+/* A connection to @node that both ends have agreed on: to the module.  0 or -1; @fd stays the caller's. */
+static int add_link(struct vm *vm, unsigned int node, int fd, const struct tls_keys *keys)
+{
+	char err[256];
+
+	if ((vm->start.conf.encryption && ktls_start(fd, keys, err, sizeof(err))) ||
+	    space_add_link(vm->space_fd, node, fd, err, sizeof(err))) {
+		end_with(vm, MACHINE_ERROR, ENDED_UNAVAILABLE, (int)vm->node, "%s", err);
+		return -1;
+	}
+	return 0;
+}
+
 static int connect_peer(struct vm *vm, unsigned int node, enum hello_role role)
 {
 	const struct conf_node *n = &vm->start.conf.node[node];
 	struct hello h = vm->hello;
 	char err[256], why[320];
+	struct tls_keys keys;
 	uint32_t status;
 	int fd, ret = -1;
 
@@ -272,19 +288,19 @@ static int connect_peer(struct vm *vm, unsigned int node, enum hello_role role)
 		end_with(vm, MACHINE_ERROR, ENDED_UNAVAILABLE, (int)node, "%s", err);
 		return -1;
 	}
-	if (net_hello(fd, &h, now_ms() + CONNECT_MS, &status, err, sizeof(err))) {
+	if (tls_connect(fd, vm->key, now_ms() + CONNECT_MS, &keys, err, sizeof(err)) ||
+	    net_hello(fd, &keys, &h, now_ms() + CONNECT_MS, &status, err, sizeof(err))) {
 		snprintf(why, sizeof(why), "vmmd there refuses node %u: %s", vm->node, err);
 		end_with(vm, MACHINE_ERROR, ENDED_UNAVAILABLE, (int)node, "%.255s", why);
 		goto close_fd;
 	}
 	if (role == HELLO_CHANNEL) {
-		if (channel_add(vm->channel, node, fd)) {
+		if (channel_add(vm->channel, node, fd, &keys)) {
 			end_with(vm, MACHINE_ERROR, ENDED_INTERNAL, (int)vm->node, "out of memory");
 			goto close_fd;
 		}
 		fd = -1;
-	} else if (space_add_link(vm->space_fd, node, fd, err, sizeof(err))) {
-		end_with(vm, MACHINE_ERROR, ENDED_INTERNAL, (int)vm->node, "%s", err);
+	} else if (add_link(vm, node, fd, &keys)) {
 		goto close_fd;
 	}
 	pthread_mutex_lock(&vm->lock);
@@ -292,6 +308,7 @@ static int connect_peer(struct vm *vm, unsigned int node, enum hello_role role)
 	pthread_mutex_unlock(&vm->lock);
 	ret = 0;
 close_fd:
+	explicit_bzero(&keys, sizeof(keys));
 	if (fd >= 0)
 		close(fd);
 	return ret;
@@ -315,6 +332,8 @@ static int do_connect(struct vm *vm)
 	for (n = 0; n < vm->node; n++)
 		if (connect_peer(vm, n, HELLO_CHANNEL) || connect_peer(vm, n, HELLO_LINK))
 			return -1;
+	/* The guest, which does not run yet, shall find nothing here to join the cluster with. */
+	explicit_bzero(vm->key, sizeof(*vm->key));
 	clock_gettime(CLOCK_REALTIME, &deadline);
 	deadline.tv_sec += SETUP_MS / 1000;
 	pthread_mutex_lock(&vm->lock);
@@ -586,11 +605,10 @@ static int on_client_frame(void *arg, const struct frame *f)
 
 /* ---- from vmmd ------------------------------------------------------------ */
 
-static void on_peer(struct vm *vm, const struct hello *h, int fd)
+static void on_peer(struct vm *vm, const struct hello *h, struct tls_keys *keys, int fd)
 {
 	uint64_t bit = 1ULL << h->from, *have;
-	uint8_t answer[ANSWER_SIZE];
-	char err[128] = "fcntl failed";
+	uint8_t answer[ANSWER_SIZE], record[ANSWER_SIZE + TLS_OVERHEAD];
 	bool wanted;
 
 	pthread_mutex_lock(&vm->lock);
@@ -600,15 +618,15 @@ static void on_peer(struct vm *vm, const struct hello *h, int fd)
 	pthread_mutex_unlock(&vm->lock);
 	answer_encode(answer, wanted ? ANSWER_OK : ANSWER_REFUSED,
 		      wanted ? "" : "this node expects no such connection now");
-	if (net_send_all(fd, answer, sizeof(answer), now_ms() + 1000) || !wanted)
+	if (tls_seal_once(&keys->tx, TLS_DATA, record, answer, sizeof(answer)) ||
+	    net_send_all(fd, record, sizeof(record), now_ms() + 1000) || !wanted)
 		goto close_fd;
 	if (h->role == HELLO_CHANNEL) {
-		if (channel_add(vm->channel, h->from, fd))
+		if (channel_add(vm->channel, h->from, fd, keys))
 			goto close_fd;
 		fd = -1;
 	} else if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK) ||
-		   space_add_link(vm->space_fd, h->from, fd, err, sizeof(err))) {
-		end_with(vm, MACHINE_ERROR, ENDED_INTERNAL, (int)vm->node, "%s", err);
+		   add_link(vm, h->from, fd, keys)) {
 		goto close_fd;
 	}
 	pthread_mutex_lock(&vm->lock);
@@ -656,7 +674,8 @@ static void on_super(struct vm *vm)
 	case SUPER_PEER:
 		if (fd >= 0) {
 			net_tune(fd);
-			on_peer(vm, &m.hello, fd);
+			on_peer(vm, &m.hello, &m.keys, fd);
+			explicit_bzero(&m.keys, sizeof(m.keys));
 			fd = -1;
 		}
 		break;
@@ -810,7 +829,7 @@ static int watch(struct vm *vm, int fd, enum event data)
 	return epoll_ctl(vm->epfd, EPOLL_CTL_ADD, fd, &ev);
 }
 
-static int set_up(struct vm *vm, int client_fd)
+static int set_up(struct vm *vm, int client_fd, const struct tls_keys *keys)
 {
 	struct itimerspec tick = {
 		.it_interval.tv_nsec = TICK_MS * 1000000L,
@@ -841,7 +860,7 @@ static int set_up(struct vm *vm, int client_fd)
 	    vm->signal_fd < 0 || watch(vm, vm->super_fd, EV_SUPER) || watch(vm, vm->tick_fd, EV_TICK) ||
 	    watch(vm, vm->console_fd, EV_CONSOLE) || watch(vm, vm->worker_fd, EV_WORKER) ||
 	    watch(vm, vm->signal_fd, EV_SIGNAL) || timerfd_settime(vm->tick_fd, 0, &tick, NULL) ||
-	    conn_init(&vm->client, client_fd) || conn_watch(&vm->client, vm->epfd, EV_CLIENT) ||
+	    conn_init(&vm->client, client_fd, keys) || conn_watch(&vm->client, vm->epfd, EV_CLIENT) ||
 	    pthread_create(&vm->worker, NULL, worker, vm))
 		return -1;
 	return 0;
@@ -874,7 +893,8 @@ static void tear_down(struct vm *vm)
 	close(vm->super_fd);
 }
 
-int cluster_node(int client_fd, int super_fd, const struct hello *hello)
+int cluster_node(int client_fd, struct tls_keys *keys, int super_fd, const struct hello *hello,
+		 struct cluster_key *key)
 {
 	static struct vm vm;
 	struct epoll_event ev[8];
@@ -882,11 +902,14 @@ int cluster_node(int client_fd, int super_fd, const struct hello *hello)
 	int i, nr;
 
 	vm.hello = *hello;
+	vm.key = key;
 	vm.node = hello->to;
 	vm.super_fd = super_fd;
 	vm.space_fd = vm.engine.fd = -1;
 	snprintf(vm.who, sizeof(vm.who), "guest %s, node %u", hello->name, hello->to);
-	if (set_up(&vm, client_fd)) {
+	i = set_up(&vm, client_fd, keys);
+	explicit_bzero(keys, sizeof(*keys));
+	if (i) {
 		log_line("%s: out of memory, threads or descriptors", vm.who);
 		return 70;
 	}

@@ -6,7 +6,9 @@
 #ifndef VMMD_CLUSTER_H
 #define VMMD_CLUSTER_H
 
+#include "vmmd/key.h"
 #include "vmmd/proto.h"
+#include "vmmd/tls.h"
 
 /* Between vmmd and its VM processes, over a SOCK_SEQPACKET pair: one struct each. */
 enum super_type {
@@ -21,6 +23,7 @@ struct super_msg {
 	enum super_type type;
 	uint32_t asker;			/* SUPER_ASK_STATS and SUPER_STATS: who wants them */
 	struct hello hello;		/* SUPER_PEER */
+	struct tls_keys keys;		/* SUPER_PEER */
 	char text[ENDED_TEXT];		/* SUPER_STOP, SUPER_STATE */
 	uint32_t nr_nodes, vcpus;	/* SUPER_STATE, of the guest and of this node; 0: unknown yet */
 	uint64_t memory;
@@ -32,10 +35,12 @@ struct super_msg {
 #define SUPER_LEN(m)	(offsetof(struct super_msg, data) + ((m)->type == SUPER_STATS ? (m)->len : 0))
 
 /*
- * Be node @hello->to of a guest until it ends.  Owns both descriptors.
+ * Be node @hello->to of a guest until it ends.  Owns both descriptors; @keys
+ * are the client's connection's.  @key is wiped once all peers are connected.
  * Returns the process's exit status: 0 when it ended in good order.
  */
-int cluster_node(int client_fd, int super_fd, const struct hello *hello);
+int cluster_node(int client_fd, struct tls_keys *keys, int super_fd, const struct hello *hello,
+		 struct cluster_key *key);
 
 /* A line on standard error. */
 void log_line(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -386,6 +386,14 @@ static int guest_vcpus(struct reader *r, const config_setting_t *s)
 	return 0;
 }
 
+static int guest_encryption(struct reader *r, const config_setting_t *s)
+{
+	if (config_setting_type(s) != CONFIG_TYPE_BOOL)
+		return fail(r, s, "encryption is true or false");
+	r->conf->encryption = config_setting_get_bool(s);
+	return 0;
+}
+
 static int guest_slowdown(struct reader *r, const config_setting_t *s)
 {
 	long long v = 0;
@@ -438,6 +446,7 @@ static const struct {
 	{ "initrd",	guest_initrd },
 	{ "cmdline",	guest_cmdline },
 	{ "engine",	guest_engine },
+	{ "encryption",	guest_encryption },
 	{ "slowdown",	guest_slowdown },
 	{ "vcpus",	guest_vcpus },
 	{ "cpus",	guest_cpus },
@@ -581,6 +590,7 @@ static int read_root(struct reader *r, const config_setting_t *root)
 	unsigned int k;
 	int i;
 
+	c->encryption = true;
 	for (i = 0; i < config_setting_length(root); i++) {
 		s = config_setting_get_elem(root, i);
 		for (k = 0; k < sizeof(guest_keys) / sizeof(guest_keys[0]); k++)
@@ -588,7 +598,7 @@ static int read_root(struct reader *r, const config_setting_t *root)
 				break;
 		if (k == sizeof(guest_keys) / sizeof(guest_keys[0]))
 			return fail(r, s, "unknown key \"%.64s\"; known are name, memory, kernel, initrd, "
-				    "cmdline, engine, slowdown, vcpus, cpus, numa_node, nodes",
+				    "cmdline, engine, encryption, slowdown, vcpus, cpus, numa_node, nodes",
 				    config_setting_name(s));
 		if (guest_keys[k].set(r, s))
 			return -1;

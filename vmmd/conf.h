@@ -37,6 +37,7 @@ struct vm_conf {
 	char *cmdline;		/* never NULL */
 	char *engine;		/* "/dev/cvmm", "/dev/kvm", or "auto": the first of them that works */
 	uint64_t memory;	/* bytes, sum over the nodes */
+	bool encryption;	/* of the links between the hosts; everything else always is */
 	unsigned int slowdown;	/* the guest's time runs this many times slower, 1: real time */
 	unsigned int nr_nodes;
 	struct conf_node node[CONF_MAX_NODES];

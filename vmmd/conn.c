@@ -8,14 +8,14 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <fcntl.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "vmmd/conn.h"
 
-#define RX_SIZE	(FRAME_MAX + 4096)
+/* A frame that is not whole yet, and a record. */
+#define RX_SIZE	(FRAME_HEADER + FRAME_MAX + TLS_RECORD_MAX)
 
 uint64_t now_ms(void)
 {
@@ -25,22 +25,50 @@ uint64_t now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-int conn_init(struct conn *c, int fd)
+static void free_buffers(struct conn *c)
+{
+	free(c->tx);
+	free(c->rx);
+	free(c->raw);
+	free(c->plain);
+	free(c->record);
+	c->tx = c->rx = c->raw = c->plain = c->record = NULL;
+	tls_cipher_free(c->tx_cipher);
+	tls_cipher_free(c->rx_cipher);
+	c->tx_cipher = c->rx_cipher = NULL;
+	explicit_bzero(&c->tx_half, sizeof(c->tx_half));
+	explicit_bzero(&c->rx_half, sizeof(c->rx_half));
+	explicit_bzero(&c->last_half, sizeof(c->last_half));
+}
+
+int conn_init(struct conn *c, int fd, const struct tls_keys *keys)
 {
 	memset(c, 0, sizeof(*c));
 	c->fd = -1;
 	c->rx = malloc(RX_SIZE);
-	if (!c->rx)
-		return -1;
-	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK)) {
-		free(c->rx);
+	c->raw = malloc(TLS_RECORD_MAX);
+	c->plain = malloc(TLS_DATA_MAX + 1);
+	c->record = malloc(TLS_RECORD_MAX);
+	c->tx_cipher = tls_cipher(&keys->tx);
+	c->rx_cipher = tls_cipher(&keys->rx);
+	if (!c->rx || !c->raw || !c->plain || !c->record || !c->tx_cipher || !c->rx_cipher ||
+	    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK)) {
+		free_buffers(c);
 		return -1;
 	}
+	c->tx_half = keys->tx;
+	c->rx_half = keys->rx;
+	c->last_half = keys->last;
 	pthread_mutex_init(&c->lock, NULL);
 	c->fd = fd;
 	c->epfd = -1;
 	c->heard_ms = c->sent_ms = now_ms();
 	return 0;
+}
+
+void conn_take_last(struct conn *c)
+{
+	c->takes_last = true;
 }
 
 void conn_close(struct conn *c)
@@ -50,9 +78,7 @@ void conn_close(struct conn *c)
 	close(c->fd);
 	c->fd = -1;
 	pthread_mutex_destroy(&c->lock);
-	free(c->tx);
-	free(c->rx);
-	c->tx = c->rx = NULL;
+	free_buffers(c);
 }
 
 static void arm(struct conn *c)
@@ -112,44 +138,51 @@ static int enqueue(struct conn *c, const uint8_t *buf, size_t len)
 	return 0;
 }
 
-int conn_send(struct conn *c, uint16_t type, uint32_t tag, const void *data, size_t len)
+/* Send bytes, or queue them behind what waits; under the lock. */
+static int send_or_queue(struct conn *c, const uint8_t *buf, size_t len)
 {
-	uint8_t head[FRAME_HEADER];
-	struct iovec iov[2] = {
-		{ .iov_base = head, .iov_len = sizeof(head) },
-		{ .iov_base = (void *)(uintptr_t)data, .iov_len = len },
-	};
-	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = len ? 2 : 1 };
 	size_t sent = 0;
 	ssize_t n;
-	int ret = 0;
 
-	frame_header(head, type, tag, (uint32_t)len);
-	pthread_mutex_lock(&c->lock);
-	if (c->broken) {
-		ret = -1;
-		goto unlock;
-	}
 	if (c->tx_len == c->tx_pos) {
-		n = sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+		n = send(c->fd, buf, len, MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (n >= 0)
 			sent = (size_t)n;
 		else if (errno != EAGAIN && errno != EINTR)
-			ret = -1;
+			return -1;
 	}
-	if (!ret && sent < sizeof(head) + len) {
-		if (sent < sizeof(head))
-			ret = enqueue(c, head + sent, sizeof(head) - sent);
-		sent = sent > sizeof(head) ? sent - sizeof(head) : 0;
-		if (!ret)
-			ret = enqueue(c, (const uint8_t *)data + sent, len - sent);
-		arm(c);
-	}
+	return enqueue(c, buf + sent, len - sent);
+}
+
+int conn_send(struct conn *c, uint16_t type, uint32_t tag, const void *data, size_t len)
+{
+	const uint8_t *p = data;
+	size_t left = len, fill, n;
+	long size;
+	int ret = -1;
+
+	pthread_mutex_lock(&c->lock);
+	if (c->broken)
+		goto unlock;
+	frame_header(c->plain, type, tag, (uint32_t)len);
+	fill = FRAME_HEADER;
+	do {
+		n = left < TLS_DATA_MAX - fill ? left : TLS_DATA_MAX - fill;
+		if (n)
+			memcpy(c->plain + fill, p, n);
+		p += n;
+		left -= n;
+		size = tls_seal(c->tx_cipher, &c->tx_half, TLS_DATA, c->record, c->plain, fill + n);
+		ret = size < 0 ? -1 : send_or_queue(c, c->record, (size_t)size);
+		fill = 0;
+	} while (!ret && left);
 	if (ret)
 		c->broken = true;
+	else if (c->tx_len > c->tx_pos)
+		arm(c);
 	c->sent_ms = now_ms();
 	c->tx_frames++;
-	c->tx_bytes += sizeof(head) + len;
+	c->tx_bytes += FRAME_HEADER + len;
 unlock:
 	pthread_mutex_unlock(&c->lock);
 	return ret;
@@ -191,15 +224,57 @@ int conn_flush(struct conn *c)
 	return ret;
 }
 
+/* The record at @buf: its bytes follow those of the frames that are there.  0 or -1. */
+static int take_record(struct conn *c, const uint8_t *buf, size_t len)
+{
+	struct tls_cipher *cipher;
+	long n;
+
+	if (buf[0] == TLS_DATA && !c->had_last) {
+		n = tls_open(c->rx_cipher, &c->rx_half, c->rx + c->rx_len, buf, len);
+	} else if (buf[0] == TLS_LAST_WORDS && c->takes_last && !c->had_last) {
+		/* What the process had not said to the end does not count. */
+		c->had_last = true;
+		c->rx_len = 0;
+		cipher = tls_cipher(&c->last_half);
+		n = cipher ? tls_open(cipher, &c->last_half, c->rx, buf, len) : -1;
+		tls_cipher_free(cipher);
+	} else {
+		n = -1;
+	}
+	if (n < 0)
+		return -1;
+	c->rx_len += (size_t)n;
+	return 0;
+}
+
+static int take_frames(struct conn *c, int (*handle)(void *arg, const struct frame *f), void *arg)
+{
+	size_t pos = 0;
+	struct frame f;
+	long size;
+
+	while ((size = frame_decode(c->rx + pos, c->rx_len - pos, &f)) > 0) {
+		pos += (size_t)size;
+		c->rx_frames++;
+		if (handle(arg, &f))
+			return -1;
+	}
+	if (size < 0)
+		return -1;
+	memmove(c->rx, c->rx + pos, c->rx_len - pos);
+	c->rx_len -= pos;
+	return 0;
+}
+
 int conn_receive(struct conn *c, int (*handle)(void *arg, const struct frame *f), void *arg,
 		 char *why, size_t whylen)
 {
 	size_t pos = 0;
-	struct frame f;
 	ssize_t n;
 	long size;
 
-	n = recv(c->fd, c->rx + c->rx_len, RX_SIZE - c->rx_len, MSG_DONTWAIT);
+	n = recv(c->fd, c->raw + c->raw_len, TLS_RECORD_MAX - c->raw_len, MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return 0;
 	if (n < 0) {
@@ -212,20 +287,23 @@ int conn_receive(struct conn *c, int (*handle)(void *arg, const struct frame *f)
 	}
 	c->heard_ms = now_ms();
 	c->rx_bytes += (size_t)n;
-	c->rx_len += (size_t)n;
-	while ((size = frame_decode(c->rx + pos, c->rx_len - pos, &f)) > 0) {
-		pos += (size_t)size;
-		c->rx_frames++;
-		if (handle(arg, &f)) {
+	c->raw_len += (size_t)n;
+	while ((size = tls_record_len(c->raw + pos, c->raw_len - pos)) > 0 && (size_t)size <= c->raw_len - pos) {
+		if (take_record(c, c->raw + pos, (size_t)size)) {
 			size = -1;
 			break;
 		}
+		pos += (size_t)size;
+		if (take_frames(c, handle, arg)) {
+			snprintf(why, whylen, "a malformed message came");
+			return -1;
+		}
 	}
 	if (size < 0) {
-		snprintf(why, whylen, "a malformed message came");
+		snprintf(why, whylen, "what came is not from the peer, or was changed on the way");
 		return -1;
 	}
-	memmove(c->rx, c->rx + pos, c->rx_len - pos);
-	c->rx_len -= pos;
+	memmove(c->raw, c->raw + pos, c->raw_len - pos);
+	c->raw_len -= pos;
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A connected stream socket that carries the frames of proto.h, and the calls
- * that make such sockets.
+ * A connected stream socket that carries the frames of proto.h in the records of
+ * tls.h, and the calls that make such sockets.
  *
  * Any thread may send: it writes to the socket itself, without waiting, and
  * leaves in a queue what the socket does not take; the one thread that polls
@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "vmmd/proto.h"
+#include "vmmd/tls.h"
 
 #define CONN_ALIVE_MS	1000	/* a frame goes out at least this often */
 #define CONN_DEAD_MS	4000	/* nothing came for so long: the peer is gone */
@@ -27,13 +28,22 @@ struct conn {
 	uint8_t *tx;		/* queue: tx_pos..tx_len of tx_size */
 	size_t tx_pos, tx_len, tx_size;
 	bool broken;		/* a send has failed; nothing is sent any more */
+	struct tls_half tx_half;
+	struct tls_cipher *tx_cipher;
+	uint8_t *plain, *record; /* of the record that is being made */
 	int epfd;		/* arm EPOLLOUT here when the queue fills; -1: the poller asks conn_pending() */
 	uint64_t ep_data;
 	_Atomic uint64_t sent_ms; /* when something was last sent */
 	uint64_t tx_frames, tx_bytes;
 	/* The polling thread's own; others may read the atomic ones */
-	uint8_t *rx;
+	uint8_t *rx;		/* frames */
 	size_t rx_len;
+	uint8_t *raw;		/* records */
+	size_t raw_len;
+	struct tls_half rx_half, last_half;
+	struct tls_cipher *rx_cipher;
+	bool takes_last;	/* last words may come */
+	bool had_last;
 	_Atomic uint64_t rx_frames, rx_bytes;
 	uint64_t heard_ms;	/* when something last came in */
 };
@@ -41,8 +51,13 @@ struct conn {
 /* Milliseconds of CLOCK_MONOTONIC. */
 uint64_t now_ms(void);
 
-/* Take @fd over; it becomes non-blocking.  0 or -1 (no memory; @fd is left alone). */
-int conn_init(struct conn *c, int fd);
+/*
+ * Take @fd over, at the point in its stream that @keys tell; it becomes
+ * non-blocking.  0 or -1 (no memory; @fd is left alone).
+ */
+int conn_init(struct conn *c, int fd, const struct tls_keys *keys);
+/* The peer's supervisor may have the last word. */
+void conn_take_last(struct conn *c);
 /* Close and free.  No other thread may use @c any more. */
 void conn_close(struct conn *c);
 
@@ -83,15 +98,18 @@ int net_listen(const char *addr, uint16_t port, char *err, size_t errlen);
 /* Options for a socket that accept() gave. */
 void net_tune(int fd);
 
+/* Wait for poll's @events until @deadline_ms.  0, or -1 with errno. */
+int net_wait(int fd, short events, uint64_t deadline_ms);
+
 /* Send or receive exactly @len bytes before @deadline_ms (now_ms()).  0, or -1 with errno (EPIPE: closed). */
 int net_send_all(int fd, const void *buf, size_t len, uint64_t deadline_ms);
 int net_recv_all(int fd, void *buf, size_t len, uint64_t deadline_ms);
 
 /*
- * Say hello on a new connection and wait for the answer.  0, or -1 with @err and
+ * Say hello on a new connection, after the handshake, and wait for the answer.  0, or -1 with @err and
  * the refusal's status in *@status (ANSWER_OK when there was none).
  */
-int net_hello(int fd, const struct hello *h, uint64_t deadline_ms, uint32_t *status,
+int net_hello(int fd, struct tls_keys *keys, const struct hello *h, uint64_t deadline_ms, uint32_t *status,
 	      char *err, size_t errlen);
 
 /* One message over a SOCK_SEQPACKET socket with at most one descriptor (-1: none). */

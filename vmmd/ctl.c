@@ -16,6 +16,7 @@
 
 #include "vmmd/conf.h"
 #include "vmmd/ctl.h"
+#include "vmmd/key.h"
 #include "vmmd/stats.h"
 #include "vmmd/version.h"
 
@@ -211,6 +212,18 @@ static int stop(const char *name)
 	return ret ? EXIT_UNAVAILABLE : 0;
 }
 
+static int keygen(const char *path)
+{
+	char err[256];
+
+	if (key_create(path, err, sizeof(err))) {
+		fprintf(stderr, "cvmm: %s\n", err);
+		return EXIT_CANTCREAT;
+	}
+	printf("%s: a new cluster key; copy it to the same place on all hosts, with mode 600\n", path);
+	return 0;
+}
+
 static void usage(FILE *f)
 {
 	fputs("Usage: cvmm [OPTION]... COMMAND [NAME]\n"
@@ -223,6 +236,7 @@ static void usage(FILE *f)
 	      "  links [NAME]   its links to the other hosts; without NAME, of all guests\n"
 	      "  hot NAME       the guest's pages that travel most from and to this host\n"
 	      "  events         print what happens, until interrupted\n"
+	      "  keygen [FILE]  make a cluster key, in " KEY_FILE " unless FILE is given\n"
 	      "\n"
 	      "  -j, --json         for programs\n"
 	      "  -s, --socket=PATH  vmmd's socket (default " CTL_SOCKET ")\n"
@@ -236,7 +250,8 @@ static void usage(FILE *f)
 	      "  -V, --version      print the version\n"
 	      "  -h, --help         print this\n"
 	      "\n"
-	      "Exit status: 0 done, 64 wrong usage, 69 vmmd, the module or the guest is not there.\n"
+	      "Exit status: 0 done, 64 wrong usage, 69 vmmd, the module or the guest is not there,\n"
+	      "73 the key file cannot be made.\n"
 	      "See cvmm(1).\n", f);
 }
 
@@ -265,6 +280,8 @@ static int run(const char *command, char **args, const struct hot_options *hot, 
 		return ctl_hot(hot, NULL, args);
 	if (name && args[1])
 		return wrong("too many arguments");
+	if (!strcmp(command, "keygen"))
+		return keygen(name ? name : KEY_FILE);
 	if (name && !conf_name_ok(name)) {
 		fprintf(stderr, "cvmm: \"%s\" is not a guest's name\n", name);
 		return EXIT_USAGE;

@@ -15,6 +15,7 @@
 
 #define EXIT_USAGE	64
 #define EXIT_UNAVAILABLE 69
+#define EXIT_CANTCREAT	73
 
 #define CTL_MAX_FIELDS	16
 

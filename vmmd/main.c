@@ -3,7 +3,8 @@
  * vmmd: the supervisor of a host.  It listens for clients and for other hosts,
  * starts one process for each node of a guest that runs here, hands it its
  * connections, and tells cvmm what there is.  It never reads more of a
- * connection than the hello, and one process's end touches no other.
+ * connection than the hello, and one process's end touches no other.  Who has
+ * not shown the cluster key is door.c's.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,14 +29,15 @@
 #include "vmmd/cluster.h"
 #include "vmmd/conn.h"
 #include "vmmd/ctlproto.h"
+#include "vmmd/door.h"
+#include "vmmd/key.h"
+#include "vmmd/ktls.h"
 #include "vmmd/proto.h"
 #include "vmmd/stats.h"
 #include "vmmd/version.h"
 
 #define MAX_VMS		256
-#define MAX_NEW		64	/* connections that have not said hello yet */
 #define MAX_CTL		32
-#define HELLO_MS	5000
 #define KILL_MS		15000	/* from SIGTERM until processes that are left are killed */
 
 struct vm_entry {
@@ -43,18 +45,11 @@ struct vm_entry {
 	int super_fd;
 	int client_fd;		/* kept open so that the client sees the process's end, not before */
 	struct hello hello;
+	struct tls_half last;	/* to tell the client what the process can not tell any more */
 	char state[32];
 	time_t since;
 	uint32_t nr_nodes, vcpus;
 	uint64_t memory;
-};
-
-/* A new connection: its hello so far. */
-struct new_conn {
-	int fd;			/* -1: free */
-	uint64_t deadline_ms;
-	size_t len;
-	uint8_t buf[HELLO_SIZE];
 };
 
 struct ctl_conn {
@@ -67,13 +62,13 @@ struct ctl_conn {
 };
 
 static struct vm_entry vms[MAX_VMS];
-static struct new_conn news[MAX_NEW];
 static struct ctl_conn ctls[MAX_CTL];
 static int tcp_fd = -1, ctl_fd = -1, sig_fd = -1;
 static bool stopping;
 static uint64_t stopping_ms;
 static uint32_t next_asker;
-static const char *ctl_path = CTL_SOCKET, *pid_path;
+static const char *ctl_path = CTL_SOCKET, *pid_path, *key_path = KEY_FILE;
+static struct cluster_key cluster_key;
 
 /* ---- cvmm's requests ------------------------------------------------------ */
 
@@ -248,21 +243,16 @@ static void ctl_accept(void)
 
 /* ---- guests --------------------------------------------------------------- */
 
-static void answer(int fd, uint32_t status, const char *text)
-{
-	uint8_t buf[ANSWER_SIZE];
-
-	answer_encode(buf, status, text);
-	/* The first bytes of a connection always fit. */
-	if (send(fd, buf, sizeof(buf), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-		return;
-}
-
 /* In the new process: keep the standard descriptors and two more. */
-static _Noreturn void child(int client_fd, int super_fd, const struct hello *h)
+static _Noreturn void child(int client_fd, struct tls_keys keys, int super_fd, const struct hello *h)
 {
 	char name[16];
 	int a, b;
+
+	/* What is not this guest's. */
+	door_forget();
+	explicit_bzero(&keys.last, sizeof(keys.last));
+	explicit_bzero(vms, sizeof(vms));
 
 	/* 3 and 4 are taken by descriptors that this process has no use for. */
 	a = fcntl(client_fd, F_DUPFD_CLOEXEC, 3);
@@ -272,19 +262,20 @@ static _Noreturn void child(int client_fd, int super_fd, const struct hello *h)
 	close_range(5, ~0U, 0);
 	snprintf(name, sizeof(name), "vm-%.12s", h->name);
 	prctl(PR_SET_NAME, name);
-	_exit(cluster_node(3, 4, h));
+	_exit(cluster_node(3, &keys, 4, h, &cluster_key));
 }
 
 /* Tell a client what its node's process could not tell any more. */
-static void tell_client(int fd, uint32_t node, const char *text)
+static void tell_client(int fd, struct tls_half *last, uint32_t node, const char *text)
 {
 	struct ended e = { .end = MACHINE_ERROR, .status = ENDED_INTERNAL, .node = node };
-	uint8_t buf[FRAME_HEADER + ENDED_SIZE];
+	uint8_t buf[FRAME_HEADER + ENDED_SIZE], record[FRAME_HEADER + ENDED_SIZE + TLS_OVERHEAD];
 
 	snprintf(e.text, sizeof(e.text), "%s", text);
 	frame_header(buf, F_ENDED, 0, ENDED_SIZE);
 	ended_encode(buf + FRAME_HEADER, &e);
-	if (send(fd, buf, sizeof(buf), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+	if (tls_seal_once(last, TLS_LAST_WORDS, record, buf, sizeof(buf)) ||
+	    send(fd, record, sizeof(record), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
 		return;
 }
 
@@ -309,7 +300,7 @@ static void reap(void)
 		else if (WEXITSTATUS(status))
 			snprintf(text, sizeof(text), "its process failed with status %d", WEXITSTATUS(status));
 		if (text[0])
-			tell_client(v->client_fd, v->hello.to, text);
+			tell_client(v->client_fd, &v->last, v->hello.to, text);
 		event(v, text[0] ? "died" : "gone", text);
 		close(v->client_fd);
 		close(v->super_fd);
@@ -317,7 +308,7 @@ static void reap(void)
 	}
 }
 
-static void start_vm(int fd, const struct hello *h)
+static void start_vm(int fd, struct tls_keys *keys, const struct hello *h)
 {
 	char text[224];
 	struct vm_entry *v;
@@ -330,7 +321,7 @@ static void start_vm(int fd, const struct hello *h)
 		snprintf(text, sizeof(text), "a guest named \"%s\" runs on this host already (%s); "
 			 "stop it with cvmm stop, or give this one another name",
 			 h->name, v->hello.vm_id == h->vm_id ? "another node of this one" : v->state);
-		answer(fd, ANSWER_NAME_IN_USE, text);
+		door_answer(fd, keys, ANSWER_NAME_IN_USE, text);
 		close(fd);
 		return;
 	}
@@ -338,19 +329,19 @@ static void start_vm(int fd, const struct hello *h)
 		;
 	if (stopping || i == MAX_VMS ||
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair)) {
-		answer(fd, ANSWER_REFUSED, stopping ? "vmmd is stopping" : "too many guests on this host");
+		door_answer(fd, keys, ANSWER_REFUSED, stopping ? "vmmd is stopping" : "too many guests on this host");
 		close(fd);
 		return;
 	}
 	v = &vms[i];
-	answer(fd, ANSWER_OK, "");
+	door_answer(fd, keys, ANSWER_OK, "");
 	v->pid = fork();
 	if (v->pid == 0)
-		child(fd, pair[1], h);
+		child(fd, *keys, pair[1], h);
 	close(pair[1]);
 	if (v->pid < 0) {
 		v->pid = 0;
-		tell_client(fd, h->to, "no new process can be made");
+		tell_client(fd, &keys->last, h->to, "no new process can be made");
 		close(pair[0]);
 		close(fd);
 		return;
@@ -358,24 +349,35 @@ static void start_vm(int fd, const struct hello *h)
 	v->super_fd = pair[0];
 	v->client_fd = fd;
 	v->hello = *h;
+	v->last = keys->last;
 	v->since = time(NULL);
 	strcpy(v->state, "new");
 	event(v, "new", "");
 }
 
-static void pass_peer(int fd, const struct hello *h)
+static void pass_peer(int fd, struct tls_keys *keys, const struct hello *h)
 {
-	struct super_msg m = { .type = SUPER_PEER, .hello = *h };
+	static struct super_msg m;
+	char text[128];
 	unsigned int i;
 
 	for (i = 0; i < MAX_VMS; i++)
 		if (vms[i].pid && vms[i].hello.vm_id == h->vm_id && vms[i].hello.epoch == h->epoch &&
 		    vms[i].hello.to == h->to)
 			break;
-	if (i == MAX_VMS || strcmp(vms[i].hello.name, h->name))
-		answer(fd, ANSWER_NO_SUCH_VM, "no such guest runs on this host");
-	else if (net_send_fd(vms[i].super_fd, &m, SUPER_LEN(&m), fd))
-		answer(fd, ANSWER_REFUSED, "the guest's process does not take it");
+	if (i == MAX_VMS || strcmp(vms[i].hello.name, h->name)) {
+		door_answer(fd, keys, ANSWER_NO_SUCH_VM, "no such guest, or not this boot of it, runs on this host");
+		snprintf(text, sizeof(text), "it wants guest %.63s, boot %u, node %u, which does not run here",
+			 h->name, h->epoch, h->to);
+		door_refused(fd, text);
+	} else {
+		m.type = SUPER_PEER;
+		m.hello = *h;
+		m.keys = *keys;
+		if (net_send_fd(vms[i].super_fd, &m, SUPER_LEN(&m), fd))
+			door_answer(fd, keys, ANSWER_REFUSED, "the guest's process does not take it");
+		explicit_bzero(&m.keys, sizeof(m.keys));
+	}
 	close(fd);
 }
 
@@ -403,61 +405,12 @@ static void vm_message(struct vm_entry *v)
 
 /* ---- new connections ------------------------------------------------------ */
 
-static void tcp_accept(void)
+static void come_in(int fd, struct tls_keys *keys, const struct hello *h)
 {
-	unsigned int i;
-	int fd;
-
-	fd = accept4(tcp_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (fd < 0)
-		return;
-	for (i = 0; i < MAX_NEW && news[i].fd >= 0; i++)
-		;
-	if (i == MAX_NEW) {
-		close(fd);
-		return;
-	}
-	net_tune(fd);
-	news[i].fd = fd;
-	news[i].len = 0;
-	news[i].deadline_ms = now_ms() + HELLO_MS;
-}
-
-static void new_readable(struct new_conn *c)
-{
-	uint32_t version;
-	struct hello h;
-	char text[128];
-	ssize_t n;
-	int fd = c->fd;
-
-	n = recv(fd, c->buf + c->len, sizeof(c->buf) - c->len, MSG_DONTWAIT);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0)
-		goto refuse;
-	c->len += (size_t)n;
-	if (c->len < sizeof(c->buf))
-		return;
-	c->fd = -1;
-	switch (hello_decode(c->buf, &h, &version)) {
-	case 0:
-		if (h.role == HELLO_CLIENT)
-			start_vm(fd, &h);
-		else
-			pass_peer(fd, &h);
-		return;
-	case -2:
-		snprintf(text, sizeof(text), "this vmmd speaks version %d of the protocol, not %u",
-			 PROTO_VERSION, version);
-		answer(fd, ANSWER_REFUSED, text);
-		break;
-	default:
-		log_line("a connection that does not speak our protocol was closed");
-	}
-refuse:
-	close(fd);
-	c->fd = -1;
+	if (h->role == HELLO_CLIENT)
+		start_vm(fd, keys, h);
+	else
+		pass_peer(fd, keys, h);
 }
 
 /* ---- start and stop ------------------------------------------------------- */
@@ -491,19 +444,9 @@ static void on_signal(void)
 /* What has waited too long.  Returns when to look again, in ms, or -1. */
 static int expire(void)
 {
-	uint64_t now = now_ms(), next = UINT64_MAX;
+	uint64_t now = now_ms(), next = door_expire(now);
 	unsigned int i;
 
-	for (i = 0; i < MAX_NEW; i++) {
-		if (news[i].fd < 0)
-			continue;
-		if (news[i].deadline_ms <= now) {
-			close(news[i].fd);
-			news[i].fd = -1;
-		} else if (news[i].deadline_ms < next) {
-			next = news[i].deadline_ms;
-		}
-	}
 	for (i = 0; i < MAX_CTL; i++) {
 		if (ctls[i].fd < 0 || !ctls[i].asking)
 			continue;
@@ -539,7 +482,7 @@ static bool any_vm(void)
 
 static void loop(void)
 {
-	static struct pollfd p[3 + MAX_NEW + MAX_CTL + MAX_VMS];
+	static struct pollfd p[3 + DOOR_MAX + MAX_CTL + MAX_VMS];
 	unsigned int i, n;
 	int wait;
 
@@ -548,9 +491,8 @@ static void loop(void)
 		p[0] = (struct pollfd){ .fd = sig_fd, .events = POLLIN };
 		p[1] = (struct pollfd){ .fd = stopping ? -1 : tcp_fd, .events = POLLIN };
 		p[2] = (struct pollfd){ .fd = ctl_fd, .events = POLLIN };
-		n = 3;
-		for (i = 0; i < MAX_NEW; i++)
-			p[n++] = (struct pollfd){ .fd = news[i].fd, .events = POLLIN };
+		n = 3 + DOOR_MAX;
+		door_poll(p + 3);
 		for (i = 0; i < MAX_CTL; i++)
 			p[n++] = (struct pollfd){ .fd = ctls[i].fd, .events = POLLIN };
 		for (i = 0; i < MAX_VMS; i++)
@@ -558,10 +500,8 @@ static void loop(void)
 		if (poll(p, n, wait) < 0)
 			continue;
 		/* Each slot is served for what it was when polled; new ones are made after. */
-		n = 3;
-		for (i = 0; i < MAX_NEW; i++, n++)
-			if (p[n].revents && news[i].fd == p[n].fd)
-				new_readable(&news[i]);
+		n = 3 + DOOR_MAX;
+		door_serve(p + 3);
 		for (i = 0; i < MAX_CTL; i++, n++)
 			if (p[n].revents && ctls[i].fd == p[n].fd)
 				ctl_readable(&ctls[i]);
@@ -576,7 +516,7 @@ static void loop(void)
 		if (p[0].revents)
 			on_signal();
 		if (p[1].revents)
-			tcp_accept();
+			door_accept(tcp_fd);
 		if (p[2].revents)
 			ctl_accept();
 	}
@@ -643,13 +583,14 @@ static void usage(FILE *f)
 		"\n"
 		"  -b, --bind=ADDRESS   listen on ADDRESS only (default: all)\n"
 		"  -p, --port=PORT      TCP port (default %d)\n"
+		"  -k, --key=FILE       the cluster key (default %s)\n"
 		"  -s, --socket=PATH    socket for cvmm (default %s)\n"
 		"  -P, --pidfile=PATH   write the process id to PATH\n"
 		"  -V, --version        print the version\n"
 		"  -h, --help           print this\n"
 		"\n"
-		"Whoever reaches the port can run guests here: keep it to a network of your own.\n"
-		"See vmmd(8).\n", CONF_DEFAULT_PORT, CTL_SOCKET);
+		"All hosts of a cluster have the same key; cvmm keygen makes one.\n"
+		"See vmmd(8).\n", CONF_DEFAULT_PORT, KEY_FILE, CTL_SOCKET);
 }
 
 static void init(void)
@@ -657,8 +598,6 @@ static void init(void)
 	sigset_t set;
 	unsigned int i;
 
-	for (i = 0; i < MAX_NEW; i++)
-		news[i].fd = -1;
 	for (i = 0; i < MAX_CTL; i++)
 		ctls[i].fd = -1;
 	sigemptyset(&set);
@@ -676,6 +615,7 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "bind", required_argument, NULL, 'b' },
 		{ "port", required_argument, NULL, 'p' },
+		{ "key", required_argument, NULL, 'k' },
 		{ "socket", required_argument, NULL, 's' },
 		{ "pidfile", required_argument, NULL, 'P' },
 		{ "version", no_argument, NULL, 'V' },
@@ -687,7 +627,7 @@ int main(int argc, char **argv)
 	char err[256], *end;
 	int opt, status = 1;
 
-	while ((opt = getopt_long(argc, argv, "b:p:s:P:Vh", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "b:p:k:s:P:Vh", options, NULL)) != -1) {
 		switch (opt) {
 		case 'b':
 			bind_to = optarg;
@@ -698,6 +638,9 @@ int main(int argc, char **argv)
 				fprintf(stderr, "vmmd: --port=%s: 1 to 65535 is allowed\n", optarg);
 				return 64;
 			}
+			break;
+		case 'k':
+			key_path = optarg;
 			break;
 		case 's':
 			ctl_path = optarg;
@@ -720,6 +663,10 @@ int main(int argc, char **argv)
 		fputs("vmmd: no arguments are expected\nTry 'vmmd --help'.\n", stderr);
 		return 64;
 	}
+	if (key_load(key_path, &cluster_key, err, sizeof(err))) {
+		fprintf(stderr, "vmmd: %s\n", err);
+		return 1;
+	}
 	init();
 	ctl_fd = open_ctl(err, sizeof(err));
 	if (sig_fd < 0 || ctl_fd < 0) {
@@ -735,6 +682,9 @@ int main(int argc, char **argv)
 		fprintf(stderr, "vmmd: %s: %s\n", pid_path, strerror(errno));
 		goto remove_ctl;
 	}
+	door_open(&cluster_key, come_in);
+	if (ktls_check(err, sizeof(err)))
+		log_line("%s", err);
 	log_line("vmmd " VMMD_VERSION " listens on port %lu", port);
 	loop();
 	status = 0;

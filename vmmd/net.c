@@ -31,7 +31,7 @@ void net_tune(int fd)
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
 }
 
-static int wait_for(int fd, short events, uint64_t deadline_ms)
+int net_wait(int fd, short events, uint64_t deadline_ms)
 {
 	struct pollfd p = { .fd = fd, .events = events };
 	uint64_t now;
@@ -56,7 +56,7 @@ static int connect_one(const struct addrinfo *ai, uint64_t deadline_ms)
 		return -1;
 	net_tune(fd);
 	if (connect(fd, ai->ai_addr, ai->ai_addrlen)) {
-		if (errno != EINPROGRESS || wait_for(fd, POLLOUT, deadline_ms))
+		if (errno != EINPROGRESS || net_wait(fd, POLLOUT, deadline_ms))
 			goto close_fd;
 		if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len))
 			goto close_fd;
@@ -156,7 +156,7 @@ int net_send_all(int fd, const void *buf, size_t len, uint64_t deadline_ms)
 			p += n;
 			len -= (size_t)n;
 		} else if (n < 0 && errno == EAGAIN) {
-			if (wait_for(fd, POLLOUT, deadline_ms))
+			if (net_wait(fd, POLLOUT, deadline_ms))
 				return -1;
 		} else if (n < 0 && errno != EINTR) {
 			return -1;
@@ -179,7 +179,7 @@ int net_recv_all(int fd, void *buf, size_t len, uint64_t deadline_ms)
 			errno = EPIPE;
 			return -1;
 		} else if (errno == EAGAIN) {
-			if (wait_for(fd, POLLIN, deadline_ms))
+			if (net_wait(fd, POLLIN, deadline_ms))
 				return -1;
 		} else if (errno != EINTR) {
 			return -1;
@@ -188,22 +188,23 @@ int net_recv_all(int fd, void *buf, size_t len, uint64_t deadline_ms)
 	return 0;
 }
 
-int net_hello(int fd, const struct hello *h, uint64_t deadline_ms, uint32_t *status,
+int net_hello(int fd, struct tls_keys *keys, const struct hello *h, uint64_t deadline_ms, uint32_t *status,
 	      char *err, size_t errlen)
 {
-	uint8_t out[HELLO_SIZE], in[ANSWER_SIZE];
+	uint8_t out[HELLO_SIZE], in[ANSWER_SIZE], record[ANSWER_SIZE + TLS_OVERHEAD];
 	struct answer a;
 	uint32_t version;
 
 	*status = ANSWER_OK;
 	hello_encode(out, h);
-	if (net_send_all(fd, out, sizeof(out), deadline_ms) ||
-	    net_recv_all(fd, in, sizeof(in), deadline_ms)) {
+	if (tls_seal_once(&keys->tx, TLS_DATA, record, out, sizeof(out)) ||
+	    net_send_all(fd, record, sizeof(out) + TLS_OVERHEAD, deadline_ms) ||
+	    net_recv_all(fd, record, sizeof(record), deadline_ms)) {
 		snprintf(err, errlen, "no answer: %s",
 			 errno == EPIPE ? "the connection was closed" : strerror(errno));
 		return -1;
 	}
-	if (answer_decode(in, &a, &version)) {
+	if (tls_open_once(&keys->rx, in, sizeof(in), record) || answer_decode(in, &a, &version)) {
 		snprintf(err, errlen, "whoever listens there is no vmmd");
 		return -1;
 	}

@@ -205,6 +205,7 @@ long start_encode(uint8_t *buf, size_t max, const struct start_request *s)
 	wstr(&c, v->engine);
 	w64(&c, v->memory);
 	w64(&c, v->slowdown);
+	w64(&c, v->encryption);
 	w64(&c, s->kernel_len);
 	w64(&c, s->initrd_len);
 	w64(&c, v->nr_nodes);
@@ -249,6 +250,7 @@ int start_decode(const uint8_t *buf, size_t len, struct start_request *s, char *
 	v->engine = rstr(&c);
 	v->memory = r64(&c);
 	v->slowdown = r_uint(&c, CONF_MAX_SLOWDOWN);
+	v->encryption = r_uint(&c, 1);
 	s->kernel_len = r64(&c);
 	s->initrd_len = r64(&c);
 	nr = r_uint(&c, CONF_MAX_NODES);

@@ -3,10 +3,11 @@
  * What vmmd, the processes of a guest on its hosts, and cvmm-run say to each
  * other: pure encoders and decoders, no I/O.
  *
- * Every TCP connection to vmmd's port starts with a hello, answered by one
- * answer.  Both have a fixed size, so that whoever reads them leaves the bytes
- * after them in the socket.  After that a connection carries frames (client and
- * channel), or belongs to the kernel module (link).
+ * Every TCP connection to vmmd's port starts with a TLS handshake (tls.h), then
+ * a hello, answered by one answer.  Each is one record of fixed size, so that
+ * whoever reads them leaves the bytes after them in the socket.  After that a
+ * connection carries frames (client and channel), or belongs to the kernel
+ * module (link).
  *
  *   client --- hello(CLIENT) ---> vmmd, which starts the guest's process there
  *   node i --- hello(CHANNEL) --> node j < i: interrupts, device accesses, clocks
@@ -24,7 +25,7 @@
 #include "vmmd/conf.h"
 #include "vmmd/machine.h"
 
-#define PROTO_VERSION	1
+#define PROTO_VERSION	2
 
 /* ---- hello and answer ---------------------------------------------------- */
 

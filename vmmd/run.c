@@ -28,6 +28,7 @@ static void usage(FILE *f)
 	      "In a terminal, Ctrl-] is the escape key: q quits, r resets the guest.\n"
 	      "\n"
 	      "  -a, --cmdline-append=TEXT  add TEXT to the kernel's command line\n"
+	      "  -k, --key=FILE             the cluster key (default " KEY_FILE ")\n"
 	      "  -l, --console-log=FILE     write the console's output to FILE too\n"
 	      "  -n, --no-reboot            exit when the guest resets, with status 2\n"
 	      "  -s, --stats-file=FILE      write how it went to FILE at the end, as JSON\n"
@@ -36,7 +37,7 @@ static void usage(FILE *f)
 	      "  -h, --help                 print this\n"
 	      "\n"
 	      "Exit status: 0 the guest powered off, 64 wrong usage or configuration,\n"
-	      "66 kernel or initrd cannot be used, 69 a host cannot run it, 70 internal error,\n"
+	      "66 kernel, initrd or cluster key cannot be used, 69 a host cannot run it, 70 internal error,\n"
 	      "75 a host was lost, 130 stopped by the user.  See cvmm-run(1), guest.cfg(5).\n", f);
 }
 
@@ -142,13 +143,15 @@ static int open_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-static enum run_status run_guest(struct run *run, const char *console_log)
+static enum run_status run_guest(struct run *run, const char *console_log, const char *key)
 {
 	enum run_status status;
 	int sigfd;
 
 	if (read_blob(run, "kernel", run->conf.kernel, &run->kernel) ||
 	    (run->conf.initrd && read_blob(run, "initrd", run->conf.initrd, &run->initrd)))
+		return RUN_NOINPUT;
+	if (!conf_is_local(&run->conf) && key_load(key, &run->key, run->end, sizeof(run->end)))
 		return RUN_NOINPUT;
 	if (getrandom(&run->vm_id, sizeof(run->vm_id), 0) != sizeof(run->vm_id)) {
 		snprintf(run->end, sizeof(run->end), "no random numbers: %s", strerror(errno));
@@ -174,6 +177,7 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "cmdline-append", required_argument, NULL, 'a' },
+		{ "key", required_argument, NULL, 'k' },
 		{ "console-log", required_argument, NULL, 'l' },
 		{ "no-reboot", no_argument, NULL, 'n' },
 		{ "stats-file", required_argument, NULL, 's' },
@@ -182,17 +186,20 @@ int main(int argc, char **argv)
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 }
 	};
-	const char *append = NULL, *console_log = NULL, *stats_file = NULL;
+	const char *append = NULL, *console_log = NULL, *stats_file = NULL, *key = KEY_FILE;
 	enum run_status status = RUN_USAGE;
 	static struct run run;
 	char err[512];
 	unsigned int i;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "a:l:ns:vVh", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "a:k:l:ns:vVh", options, NULL)) != -1) {
 		switch (opt) {
 		case 'a':
 			append = optarg;
+			break;
+		case 'k':
+			key = optarg;
 			break;
 		case 'l':
 			console_log = optarg;
@@ -227,7 +234,7 @@ int main(int argc, char **argv)
 		goto free_conf;
 	}
 	if (!append || !append_cmdline(&run, append))
-		status = run_guest(&run, console_log);
+		status = run_guest(&run, console_log, key);
 	if (status != RUN_POWEROFF || run.verbose)
 		console_note("%s: %s", run.conf.name, run.end);
 	if (stats_file && write_stats(&run, stats_file, status)) {
@@ -237,6 +244,7 @@ int main(int argc, char **argv)
 	}
 	for (i = 0; i < CONF_MAX_NODES; i++)
 		stats_free(&run.stats[i]);
+	explicit_bzero(&run.key, sizeof(run.key));
 	free(run.kernel.data);
 	free(run.initrd.data);
 free_conf:

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "vmmd/conf.h"
+#include "vmmd/key.h"
 #include "vmmd/stats.h"
 
 /* Exit statuses; cvmm-run(1) lists them. */
@@ -18,7 +19,7 @@ enum run_status {
 	RUN_POWEROFF = 0,
 	RUN_RESET = 2,		/* with --no-reboot */
 	RUN_USAGE = 64,		/* options or configuration */
-	RUN_NOINPUT = 66,	/* kernel or initrd */
+	RUN_NOINPUT = 66,	/* kernel, initrd or cluster key */
 	RUN_UNAVAILABLE = 69,	/* a host cannot run it, or cannot be reached */
 	RUN_INTERNAL = 70,	/* the engine, the guest or this program failed */
 	RUN_LOST = 75,		/* a host was lost in mid-run; trying again may work */
@@ -35,6 +36,7 @@ struct blob {
 struct run {
 	struct vm_conf conf;
 	struct blob kernel, initrd;
+	struct cluster_key key;		/* for the vmmds; unused when local */
 	bool no_reboot;
 	bool verbose;
 	/* Filled while running, for the report */

@@ -24,6 +24,7 @@ set_up()
 	fi
 	cvmm_load || return 1
 	[ "$where" = cluster ] || return 0
+	cluster_key || return 1
 	"$CVMM_TREE/build/vmmd" &
 	vmmd=$!
 	for _ in $(seq 50); do

@@ -43,6 +43,7 @@ vmmd_up()
 {
 	local i
 
+	cluster_key || return 1
 	mkdir -p /run/cvmm
 	build/vmmd >"$CVMM_OUT/vmmd.log" 2>&1 &
 	vmmd=$!

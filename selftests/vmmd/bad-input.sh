@@ -36,6 +36,8 @@ printf 'name = "bad";\nmemory 64M;\n' >g.cfg
 check "a syntax error has its line" refused 64 "g.cfg:2: syntax error" g.cfg
 printf '%s\nmemroy = 1;\n' "$good" >g.cfg
 check "an unknown key has its line" refused 64 'g.cfg:2: unknown key "memroy"' g.cfg
+printf '%s\nencryption = "no";\n' "$good" >g.cfg
+check "encryption that is neither" refused 64 "g.cfg:2: encryption is true or false" g.cfg
 printf '%s\nvcpus = 300;\n' "$good" >g.cfg
 check "a range error has its line and the range" refused 64 "g.cfg:2: vcpus = 300 is out of range: 1 to 255" g.cfg
 printf 'name = "bad";\n\nmemory = "65M"; kernel = "k";\n' >g.cfg
@@ -66,9 +68,11 @@ printf '%s\n' "$good" >g.cfg
 check "a console log that cannot be written" refused 64 "none/log: No such file" -l none/log g.cfg
 check "a command line that is too long" refused 64 "longer than 2047" -a "$(printf '%3000d' 1)" g.cfg
 printf '%s nodes = ( { host = "127.0.0.1"; port = 1; }, { host = "127.0.0.1"; port = 2; } );\n' "$good" >g.cfg
-check "a host without vmmd" refused 69 "node 0: 127.0.0.1 port 1: Connection refused .does vmmd run there" g.cfg
+check "no cluster key" refused 66 "the cluster key $dir/none.key: No such file.*cvmm keygen" -k "$dir/none.key" g.cfg
+"$CVMM_TREE/build/cvmm" keygen key
+check "a host without vmmd" refused 69 "node 0: 127.0.0.1 port 1: Connection refused .does vmmd run there" -k key g.cfg
 printf '%s nodes = ( { host = "no-such-host.invalid"; }, { host = "127.0.0.1"; } );\n' "$good" >g.cfg
-check "a host without an address" refused 69 "node 0: no-such-host.invalid: " g.cfg
+check "a host without an address" refused 69 "node 0: no-such-host.invalid: " -k key g.cfg
 
 # cvmm hot, as far as it needs no module: files of several hosts, symbols.
 ctl=$CVMM_TREE/build/cvmm

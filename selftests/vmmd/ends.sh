@@ -17,6 +17,7 @@ ctl=$CVMM_TREE/build/cvmm
 dir=${CVMM_OUT:-$(mktemp -d)}/ends
 mkdir -p "$dir"
 cd "$dir" || exit 1
+encryption=true
 
 config()	# NAME END
 {
@@ -28,7 +29,7 @@ config()	# NAME END
 	done
 	cat >"$1.cfg" <<-EOC
 	name = "$1"; memory = "64M"; engine = "/dev/cvmm";
-	kernel = "$CVMM_TREE/build/guest/bare/ipi"; cmdline = "cvmm.end=$2";
+	kernel = "$CVMM_TREE/build/guest/bare/ipi"; cmdline = "cvmm.end=$2"; encryption = $encryption;
 	nodes = ( $nodes );
 	EOC
 }
@@ -86,6 +87,49 @@ no_leak()	# KERNEL-kB USED-kB FILES, before
 	[ $((kernel - $1)) -lt 600 ] && [ $((used - $2)) -lt 4096 ] && [ $((files - $3)) -lt 20 ]
 }
 
+# Which pages of the guest's image can be read off the network while COMMAND runs:
+# as many lines in FILE.
+sniff()		# FILE COMMAND...
+{
+	local sniffer status out=$1
+
+	shift
+	python3 - "$CVMM_TREE/build/guest/bare/ipi" "$out" <<-'EOP' &
+	import signal, socket, sys
+	image = open(sys.argv[1], "rb").read()
+	marks = {n: image[n:n + 32] for n in range(0, len(image) - 32, 512) if len(set(image[n:n + 32])) > 12}
+	assert len(marks) > 8, "an image without content"
+	s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3))
+	s.bind(("eth0", 0))
+	def stop(*_):
+	    raise KeyboardInterrupt
+	signal.signal(signal.SIGTERM, stop)
+	open(sys.argv[2] + ".ready", "w").close()
+	wire = []
+	try:
+	    while True:
+	        wire.append(s.recv(65536))
+	except KeyboardInterrupt:
+	    pass
+	data = b"".join(wire)
+	with open(sys.argv[2], "w") as f:
+	    for n, m in marks.items():
+	        if m in data:
+	            f.write("offset %d\n" % n)
+	print("%d packets, %d bytes, %d marks" % (len(wire), len(data), len(marks)), file=sys.stderr)
+	assert len(data) > 100000, "nothing was seen at all"
+	EOP
+	sniffer=$!
+	for _ in $(seq 100); do
+		[ ! -e "$out.ready" ] || break
+		sleep 0.1
+	done
+	"$@"
+	status=$?
+	kill -TERM $sniffer
+	wait $sniffer && return $status
+}
+
 nothing_left()
 {
 	local n
@@ -99,7 +143,7 @@ nothing_left()
 	return 1
 }
 
-cvmm_load || exit 1
+cvmm_load && cluster_key || exit 1
 "$CVMM_TREE/build/vmmd" >vmmd.log 2>&1 &
 vmmd=$!
 until grep -q listens vmmd.log; do
@@ -108,7 +152,8 @@ until grep -q listens vmmd.log; do
 done
 hosts-barrier up || exit 1
 if on_host 0; then
-	check "power-off: status 0" ends 0 off poweroff
+	check "power-off: status 0" sniff secret ends 0 off poweroff
+	check "... nothing of the guest could be read on the way" test -e secret -a ! -s secret
 	check "... interrupts crossed between hosts" python3 -c "
 import json; d = json.load(open('off.json'))
 for n in d['nodes']: assert n['counters']['channel.apic_in'] > 0, n
@@ -118,6 +163,10 @@ for n in d['nodes'][1:]: assert 0 < n['counters']['tsc.error_ns'] < 3000000, n
 	check "reset by the keyboard controller" ends 2 kbd kbd -n
 	check "reset by triple fault" ends 2 triple triple -n
 	check "a reset boots again on all hosts" boots_again
+	encryption=false
+	check "without encryption" sniff open ends 0 plain poweroff
+	check "... it could" test -s open
+	encryption=true
 fi
 hosts-barrier ends
 check "nothing is left" nothing_left

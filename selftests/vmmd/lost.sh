@@ -76,7 +76,7 @@ vmmd_end()
 	wait $vmmd
 }
 
-cvmm_load || exit 1
+cvmm_load && cluster_key || exit 1
 "$CVMM_TREE/build/vmmd" >vmmd.log 2>&1 &
 vmmd=$!
 wait_for "listens" vmmd.log

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# vmmd and cvmm-run around a fake machine and space (tests/fake), with sanitizers,
-# for selftests/vmmd/plumbing.sh.
-vmmd-fake-src := $(addprefix vmmd/,channel.c client.c cluster.c conf.c conn.c console.c genl.c \
-	local.c net.c proto.c stats.c tsc.c) $(wildcard vmmd/tests/fake/*.c)
-vmmd-fakes := $(BUILD)/tests/vmmd/fake-vmmd $(BUILD)/tests/vmmd/fake-cvmm-run
+# vmmd and cvmm-run around a fake machine and space (tests/fake), and who should not
+# get in (tests/rogue), with sanitizers,
+# for selftests/vmmd/plumbing.sh and strangers.sh.
+vmmd-fake-src := $(addprefix vmmd/,channel.c client.c cluster.c conf.c conn.c console.c door.c genl.c \
+	key.c local.c net.c proto.c stats.c tls.c tsc.c) $(wildcard vmmd/tests/fake/*.c)
+vmmd-fakes := $(BUILD)/tests/vmmd/fake-vmmd $(BUILD)/tests/vmmd/fake-cvmm-run $(BUILD)/tests/vmmd/rogue
 
 $(BUILD)/tests/vmmd/fake-vmmd: $(call tobjs,vmmd/main.c $(vmmd-fake-src))
 $(BUILD)/tests/vmmd/fake-cvmm-run: $(call tobjs,vmmd/run.c $(vmmd-fake-src))
+$(BUILD)/tests/vmmd/rogue: $(call tobjs,vmmd/tests/rogue/rogue.c $(addprefix vmmd/,conf.c conn.c key.c net.c proto.c tls.c))
 $(vmmd-fakes):
 	@mkdir -p $(@D)
 	$(CC) $(SANITIZE) -Wl,--as-needed -o $@ $^ -pthread $(call pkg-libs,$(vmmd-pkgs))

@@ -103,8 +103,9 @@ struct cvmm_space_config {
  *		own reference, the caller may close the descriptor at once
  * @flags:	0
  *
- * The caller has authenticated the peer.  Each side sends nothing before the
- * module takes the socket.  Accesses that need a host without a link wait
+ * The caller has authenticated the peer, and may have set up kernel TLS on the
+ * socket in both directions.  Each side sends nothing before the module takes the
+ * socket.  Accesses that need a host without a link wait
  * until the link is added.
  */
 struct cvmm_space_link {

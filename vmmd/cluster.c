@@ -14,6 +14,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -25,6 +26,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -35,6 +37,7 @@
 #include "vmmd/conn.h"
 #include "vmmd/ktls.h"
 #include "vmmd/machine.h"
+#include "vmmd/sandbox.h"
 #include "vmmd/space.h"
 #include "vmmd/stats.h"
 
@@ -44,6 +47,7 @@
 #define CLIENT_DEAD_MS	15000
 #define BYE_MS		10000	/* from our end to the client's BYE */
 #define STOP_MS		10000	/* for the machine to end */
+#define STATS_MS	2000	/* for vmmd to answer */
 #define CONSOLE_MS	10	/* output is collected for so long */
 #define CONSOLE_MAX	(4U << 20)
 #define INPUT_MAX	(64U << 10)
@@ -61,6 +65,7 @@ enum event {
 struct vm {
 	struct hello hello;
 	struct cluster_key *key;
+	const struct sandbox_user *user;
 	struct start_request start;
 	unsigned int node;
 	char who[CONF_NAME_LEN + 16];	/* for log lines */
@@ -75,6 +80,8 @@ struct vm {
 	uint8_t input[INPUT_MAX];	/* for the UART */
 	size_t input_len;
 	bool bye, ended_sent;
+	bool have_module_stats;
+	struct stats module_stats;
 	uint64_t ended_ms;
 
 	struct host_engine engine;
@@ -263,9 +270,12 @@ static int add_link(struct vm *vm, unsigned int node, int fd, const struct tls_k
 {
 	char err[256];
 
-	if ((vm->start.conf.encryption && ktls_start(fd, keys, err, sizeof(err))) ||
-	    space_add_link(vm->space_fd, node, fd, err, sizeof(err))) {
+	if (vm->start.conf.encryption && ktls_start(fd, keys, err, sizeof(err))) {
 		end_with(vm, MACHINE_ERROR, ENDED_UNAVAILABLE, (int)vm->node, "%s", err);
+		return -1;
+	}
+	if (space_add_link(vm->space_fd, node, fd, err, sizeof(err))) {
+		end_with(vm, MACHINE_ERROR, ENDED_INTERNAL, (int)vm->node, "%s", err);
 		return -1;
 	}
 	return 0;
@@ -673,7 +683,6 @@ static void on_super(struct vm *vm)
 	switch (m.type) {
 	case SUPER_PEER:
 		if (fd >= 0) {
-			net_tune(fd);
 			on_peer(vm, &m.hello, &m.keys, fd);
 			explicit_bzero(&m.keys, sizeof(m.keys));
 			fd = -1;
@@ -692,11 +701,32 @@ static void on_super(struct vm *vm)
 		stats_free(&s);
 		net_send_fd(vm->super_fd, &m, SUPER_LEN(&m), -1);
 		break;
+	case SUPER_STATS:
+		vm->have_module_stats = true;
+		if (m.len <= (size_t)n - offsetof(struct super_msg, data))
+			stats_decode(m.data, m.len, &vm->module_stats);
+		break;
 	default:
 		break;
 	}
 	if (fd >= 0)
 		close(fd);
+}
+
+/* The module's counters of this guest, which vmmd may ask for; none when it does not answer soon. */
+static const struct stats *module_stats(struct vm *vm)
+{
+	struct super_msg m = { .type = SUPER_ASK_STATS };
+	uint64_t deadline = now_ms() + STATS_MS;
+
+	if (net_send_fd(vm->super_fd, &m, SUPER_LEN(&m), -1))
+		return &vm->module_stats;
+	while (!vm->have_module_stats && !net_wait(vm->super_fd, POLLIN, deadline)) {
+		if (recv(vm->super_fd, &m.type, 1, MSG_PEEK | MSG_DONTWAIT) <= 0)
+			break;	/* vmmd has ended; the main loop takes note */
+		on_super(vm);
+	}
+	return &vm->module_stats;
 }
 
 /* ---- the main thread ------------------------------------------------------ */
@@ -747,6 +777,7 @@ static void on_space(struct vm *vm)
 static void on_worker(struct vm *vm)
 {
 	uint8_t buf[4];
+	char err[128];
 	uint16_t done;
 	uint64_t n;
 
@@ -758,6 +789,10 @@ static void on_worker(struct vm *vm)
 	pthread_mutex_unlock(&vm->lock);
 	if (!done)
 		return;
+	if (done == F_CONNECT && sandbox_enter(vm->user, err, sizeof(err))) {
+		end_with(vm, MACHINE_ERROR, ENDED_UNAVAILABLE, (int)vm->node, "%s", err);
+		return;
+	}
 	put_u32(buf, done);
 	conn_send(&vm->client, F_DONE, 0, buf, sizeof(buf));
 	if (done == F_PREPARE)
@@ -791,7 +826,7 @@ static void send_end(struct vm *vm)
 	if (list) {
 		collect(vm, &s);
 		if (vm->space_fd >= 0)
-			stats_add_module(&s, vm->start.conf.name);
+			stats_add_all(&s, module_stats(vm));
 		conn_send(&vm->client, F_STATS, 0, list, stats_encode(&s, list, FRAME_MAX));
 		stats_free(&s);
 		free(list);
@@ -882,6 +917,7 @@ static void tear_down(struct vm *vm)
 	host_engine_close(&vm->engine);
 	conn_close(&vm->client);
 	conf_free(&vm->start.conf);
+	stats_free(&vm->module_stats);
 	free(vm->kernel);
 	free(vm->initrd);
 	free(vm->out);
@@ -894,7 +930,7 @@ static void tear_down(struct vm *vm)
 }
 
 int cluster_node(int client_fd, struct tls_keys *keys, int super_fd, const struct hello *hello,
-		 struct cluster_key *key)
+		 struct cluster_key *key, const struct sandbox_user *user)
 {
 	static struct vm vm;
 	struct epoll_event ev[8];
@@ -903,11 +939,12 @@ int cluster_node(int client_fd, struct tls_keys *keys, int super_fd, const struc
 
 	vm.hello = *hello;
 	vm.key = key;
+	vm.user = user;
 	vm.node = hello->to;
 	vm.super_fd = super_fd;
 	vm.space_fd = vm.engine.fd = -1;
 	snprintf(vm.who, sizeof(vm.who), "guest %s, node %u", hello->name, hello->to);
-	i = set_up(&vm, client_fd, keys);
+	i = sandbox_begin() || set_up(&vm, client_fd, keys);
 	explicit_bzero(keys, sizeof(*keys));
 	if (i) {
 		log_line("%s: out of memory, threads or descriptors", vm.who);

@@ -285,7 +285,6 @@ int conn_receive(struct conn *c, int (*handle)(void *arg, const struct frame *f)
 		snprintf(why, whylen, "the connection was closed");
 		return -1;
 	}
-	c->heard_ms = now_ms();
 	c->rx_bytes += (size_t)n;
 	c->raw_len += (size_t)n;
 	while ((size = tls_record_len(c->raw + pos, c->raw_len - pos)) > 0 && (size_t)size <= c->raw_len - pos) {
@@ -294,6 +293,7 @@ int conn_receive(struct conn *c, int (*handle)(void *arg, const struct frame *f)
 			break;
 		}
 		pos += (size_t)size;
+		c->heard_ms = now_ms();
 		if (take_frames(c, handle, arg)) {
 			snprintf(why, whylen, "a malformed message came");
 			return -1;

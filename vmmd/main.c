@@ -42,11 +42,12 @@
 
 struct vm_entry {
 	pid_t pid;		/* 0: free */
-	int super_fd;
+	int super_fd;		/* -1: the process has closed its end */
 	int client_fd;		/* kept open so that the client sees the process's end, not before */
 	struct hello hello;
 	struct tls_half last;	/* to tell the client what the process can not tell any more */
-	char state[32];
+	unsigned int state;	/* of states[] */
+	bool had_stats;		/* it has asked for the module's counters */
 	time_t since;
 	uint32_t nr_nodes, vcpus;
 	uint64_t memory;
@@ -56,10 +57,15 @@ struct ctl_conn {
 	int fd;			/* -1: free */
 	bool events;
 	uint32_t asking;	/* a request for statistics it waits for, 0: none */
+	const struct vm_entry *asked;
 	uint64_t deadline_ms;
 	size_t len;
 	char buf[CTL_LINE_MAX];
 };
+
+/* What a guest's process goes through, in order. */
+static const char *const states[] = { "new", "starting", "ready", "ended" };
+#define NR_STATES	(sizeof(states) / sizeof(states[0]))
 
 static struct vm_entry vms[MAX_VMS];
 static struct ctl_conn ctls[MAX_CTL];
@@ -69,6 +75,7 @@ static uint64_t stopping_ms;
 static uint32_t next_asker;
 static const char *ctl_path = CTL_SOCKET, *pid_path, *key_path = KEY_FILE;
 static struct cluster_key cluster_key;
+static struct sandbox_user user;
 
 /* ---- cvmm's requests ------------------------------------------------------ */
 
@@ -114,7 +121,7 @@ static void event(const struct vm_entry *v, const char *what, const char *text)
 static void ctl_vm(struct ctl_conn *c, const struct vm_entry *v)
 {
 	ctl_say(c, "name=%s\tnode=%u\tnodes=%u\tvcpus=%u\tmemory=%" PRIu64 "\tstate=%s\tpid=%d\tboot=%u\tid=%016"
-		PRIx64 "\tsince=%lld", v->hello.name, v->hello.to, v->nr_nodes, v->vcpus, v->memory, v->state,
+		PRIx64 "\tsince=%lld", v->hello.name, v->hello.to, v->nr_nodes, v->vcpus, v->memory, states[v->state],
 		(int)v->pid, v->hello.epoch, v->hello.vm_id, (long long)v->since);
 }
 
@@ -128,12 +135,14 @@ static struct vm_entry *vm_by_name(const char *name)
 	return NULL;
 }
 
+/* A process that cannot be told any more is not asked. */
 static void vm_stop(struct vm_entry *v, const char *why)
 {
 	struct super_msg m = { .type = SUPER_STOP };
 
 	snprintf(m.text, sizeof(m.text), "%s", why);
-	net_send_fd(v->super_fd, &m, SUPER_LEN(&m), -1);
+	if (net_send_fd(v->super_fd, &m, SUPER_LEN(&m), -1))
+		kill(v->pid, SIGKILL);
 }
 
 static void ctl_request(struct ctl_conn *c, char *line)
@@ -164,6 +173,7 @@ static void ctl_request(struct ctl_conn *c, char *line)
 		ctl_say(c, "ok");
 	} else if (!strcmp(line, "stats") && v) {
 		c->asking = m.asker = ++next_asker;
+		c->asked = v;
 		c->deadline_ms = now_ms() + 2000;
 		if (net_send_fd(v->super_fd, &m, SUPER_LEN(&m), -1)) {
 			c->asking = 0;
@@ -177,13 +187,13 @@ static void ctl_request(struct ctl_conn *c, char *line)
 	}
 }
 
-static void ctl_stats(const struct super_msg *m)
+static void ctl_stats(const struct vm_entry *v, const struct super_msg *m)
 {
 	struct stats s = { 0 };
 	unsigned int i, k;
 
 	for (i = 0; i < MAX_CTL; i++)
-		if (ctls[i].fd >= 0 && ctls[i].asking && ctls[i].asking == m->asker)
+		if (ctls[i].fd >= 0 && ctls[i].asking && ctls[i].asking == m->asker && ctls[i].asked == v)
 			break;
 	if (i == MAX_CTL)
 		return;
@@ -262,7 +272,7 @@ static _Noreturn void child(int client_fd, struct tls_keys keys, int super_fd, c
 	close_range(5, ~0U, 0);
 	snprintf(name, sizeof(name), "vm-%.12s", h->name);
 	prctl(PR_SET_NAME, name);
-	_exit(cluster_node(3, &keys, 4, h, &cluster_key));
+	_exit(cluster_node(3, &keys, 4, h, &cluster_key, &user));
 }
 
 /* Tell a client what its node's process could not tell any more. */
@@ -294,7 +304,10 @@ static void reap(void)
 			continue;
 		v = &vms[i];
 		text[0] = '\0';
-		if (WIFSIGNALED(status))
+		if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+			snprintf(text, sizeof(text), "its process was killed because it made a system call that its "
+				 "sandbox forbids");
+		else if (WIFSIGNALED(status))
 			snprintf(text, sizeof(text), "its process was killed by signal %d (%s)",
 				 WTERMSIG(status), strsignal(WTERMSIG(status)));
 		else if (WEXITSTATUS(status))
@@ -303,8 +316,9 @@ static void reap(void)
 			tell_client(v->client_fd, &v->last, v->hello.to, text);
 		event(v, text[0] ? "died" : "gone", text);
 		close(v->client_fd);
-		close(v->super_fd);
-		memset(v, 0, sizeof(*v));
+		if (v->super_fd >= 0)
+			close(v->super_fd);
+		explicit_bzero(v, sizeof(*v));
 	}
 }
 
@@ -320,7 +334,7 @@ static void start_vm(int fd, struct tls_keys *keys, const struct hello *h)
 	if (v) {
 		snprintf(text, sizeof(text), "a guest named \"%s\" runs on this host already (%s); "
 			 "stop it with cvmm stop, or give this one another name",
-			 h->name, v->hello.vm_id == h->vm_id ? "another node of this one" : v->state);
+			 h->name, v->hello.vm_id == h->vm_id ? "another node of this one" : states[v->state]);
 		door_answer(fd, keys, ANSWER_NAME_IN_USE, text);
 		close(fd);
 		return;
@@ -351,8 +365,7 @@ static void start_vm(int fd, struct tls_keys *keys, const struct hello *h)
 	v->hello = *h;
 	v->last = keys->last;
 	v->since = time(NULL);
-	strcpy(v->state, "new");
-	event(v, "new", "");
+	event(v, states[v->state], "");
 }
 
 static void pass_peer(int fd, struct tls_keys *keys, const struct hello *h)
@@ -381,25 +394,48 @@ static void pass_peer(int fd, struct tls_keys *keys, const struct hello *h)
 	close(fd);
 }
 
+/*
+ * From a guest's process, which the guest may have taken over: nothing of it is
+ * believed, and nothing is done twice for it.
+ */
 static void vm_message(struct vm_entry *v)
 {
 	static struct super_msg m;
+	struct stats s = { 0 };
+	unsigned int state;
 	long n;
 	int fd;
 
 	n = net_recv_fd(v->super_fd, &m, sizeof(m), &fd);
 	if (fd >= 0)
 		close(fd);
+	if (!n) {
+		/* Its end, or soon; waitpid() will tell. */
+		close(v->super_fd);
+		v->super_fd = -1;
+	}
 	if (n < (long)offsetof(struct super_msg, data))
 		return;
 	if (m.type == SUPER_STATS && m.len <= (size_t)n - offsetof(struct super_msg, data)) {
-		ctl_stats(&m);
+		ctl_stats(v, &m);
+	} else if (m.type == SUPER_ASK_STATS && !v->had_stats) {
+		v->had_stats = true;
+		memset(&m, 0, offsetof(struct super_msg, data));
+		m.type = SUPER_STATS;
+		stats_add_module(&s, v->hello.name);
+		m.len = stats_encode(&s, m.data, sizeof(m.data));
+		stats_free(&s);
+		net_send_fd(v->super_fd, &m, SUPER_LEN(&m), -1);
 	} else if (m.type == SUPER_STATE) {
-		snprintf(v->state, sizeof(v->state), "%.31s", m.text);
+		for (state = v->state + 1; state < NR_STATES && strncmp(m.text, states[state], sizeof(m.text)); state++)
+			;
+		if (state == NR_STATES)
+			return;
+		v->state = state;
 		v->nr_nodes = m.nr_nodes;
 		v->vcpus = m.vcpus;
 		v->memory = m.memory;
-		event(v, v->state, "");
+		event(v, states[state], "");
 	}
 }
 
@@ -506,7 +542,7 @@ static void loop(void)
 			if (p[n].revents && ctls[i].fd == p[n].fd)
 				ctl_readable(&ctls[i]);
 		for (i = 0; i < MAX_VMS; i++, n++) {
-			if (!vms[i].pid || vms[i].super_fd != p[n].fd)
+			if (!vms[i].pid || p[n].fd < 0 || vms[i].super_fd != p[n].fd)
 				continue;
 			if (p[n].revents & POLLIN)
 				vm_message(&vms[i]);
@@ -585,6 +621,7 @@ static void usage(FILE *f)
 		"  -p, --port=PORT      TCP port (default %d)\n"
 		"  -k, --key=FILE       the cluster key (default %s)\n"
 		"  -s, --socket=PATH    socket for cvmm (default %s)\n"
+		"  -u, --user=NAME      whom guests' processes run as (default " SANDBOX_USER " or " SANDBOX_OTHER ")\n"
 		"  -P, --pidfile=PATH   write the process id to PATH\n"
 		"  -V, --version        print the version\n"
 		"  -h, --help           print this\n"
@@ -617,17 +654,18 @@ int main(int argc, char **argv)
 		{ "port", required_argument, NULL, 'p' },
 		{ "key", required_argument, NULL, 'k' },
 		{ "socket", required_argument, NULL, 's' },
+		{ "user", required_argument, NULL, 'u' },
 		{ "pidfile", required_argument, NULL, 'P' },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 }
 	};
 	unsigned long port = CONF_DEFAULT_PORT;
-	const char *bind_to = NULL;
+	const char *bind_to = NULL, *user_name = NULL;
 	char err[256], *end;
 	int opt, status = 1;
 
-	while ((opt = getopt_long(argc, argv, "b:p:k:s:P:Vh", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "b:p:k:s:u:P:Vh", options, NULL)) != -1) {
 		switch (opt) {
 		case 'b':
 			bind_to = optarg;
@@ -644,6 +682,9 @@ int main(int argc, char **argv)
 			break;
 		case 's':
 			ctl_path = optarg;
+			break;
+		case 'u':
+			user_name = optarg;
 			break;
 		case 'P':
 			pid_path = optarg;
@@ -663,7 +704,8 @@ int main(int argc, char **argv)
 		fputs("vmmd: no arguments are expected\nTry 'vmmd --help'.\n", stderr);
 		return 64;
 	}
-	if (key_load(key_path, &cluster_key, err, sizeof(err))) {
+	if (key_load(key_path, &cluster_key, err, sizeof(err)) ||
+	    (!geteuid() && sandbox_find_user(user_name, &user, err, sizeof(err)))) {
 		fprintf(stderr, "vmmd: %s\n", err);
 		return 1;
 	}

@@ -257,7 +257,8 @@ long net_recv_fd(int sock, void *buf, size_t len, int *fd)
 	} u;
 	struct msghdr msg = {
 		.msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = u.buf, .msg_controllen = sizeof(u.buf),
+		/* Room for one, where CMSG_SPACE() has some for two: the kernel closes the others. */
+		.msg_control = u.buf, .msg_controllen = CMSG_LEN(sizeof(int)),
 	};
 	struct cmsghdr *cm;
 	ssize_t n;

@@ -56,6 +56,14 @@ static int add_counter(void *arg, const char *counter, uint64_t value)
 	return 0;
 }
 
+void stats_add_all(struct stats *s, const struct stats *more)
+{
+	unsigned int i;
+
+	for (i = 0; i < more->nr; i++)
+		stats_add(s, more->entry[i].name, more->entry[i].value);
+}
+
 void stats_add_module(struct stats *s, const char *guest)
 {
 	char err[128];

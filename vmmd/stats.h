@@ -30,6 +30,8 @@ struct stats {
 void stats_add(struct stats *s, const char *name, uint64_t value);
 void stats_add_machine(struct stats *s, const struct machine_stats *m);
 /* What the module has counted for a guest on this host. */
+/* All of @more. */
+void stats_add_all(struct stats *s, const struct stats *more);
 void stats_add_module(struct stats *s, const char *guest);
 void stats_free(struct stats *s);
 

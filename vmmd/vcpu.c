@@ -28,6 +28,7 @@
 
 #include "kvm.h"
 #include "machine_priv.h"
+#include "sandbox.h"
 #include "vmport.h"
 
 #define PORT_SIZE_MAX	4
@@ -590,6 +591,10 @@ static void *vcpu_thread(void *arg)
 	atomic_store(&v->tid, gettid());
 	if (setup_thread(v))
 		goto out;
+	if (sandbox_vcpu()) {
+		machine_fail(v->m, "vCPU %u: its thread cannot be confined", v->id);
+		goto out;
+	}
 	if (v->id == 0) {
 		if (set_linux_entry(v))
 			goto out;

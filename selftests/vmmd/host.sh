@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# What one host can refuse, and how cvmm-run without vmmd starts and ends, on
-# the real module: each ends with its message and leaves nothing behind.
+# What one host can refuse, how cvmm-run without vmmd starts and ends, and a guest
+# in vmmd's sandbox, on the real module: each ends with its message and leaves
+# nothing behind.
 
 . "$(dirname "$0")/../lib.sh"
 
@@ -43,9 +44,9 @@ wait_for()	# TEXT FILE
 	return 1
 }
 
-start()		# NAME
+start()		# NAME [OPTION...]
 {
-	"$run" -v "$1.cfg" </dev/null >"$1.out" 2>&1 &
+	"$run" -v "${@:2}" "$1.cfg" </dev/null >"$1.out" 2>&1 &
 	guest=$!
 	wait_for "cvmm: end pass=" "$1.out"
 }
@@ -56,6 +57,28 @@ ended()		# STATUS
 	wait $guest
 	status=$?
 	[ $status = "$1" ] || { echo "exit status $status, expected $1"; return 1; }
+}
+
+# key_in_vmmd_alone: in its memory, and nowhere in that of the guest's process
+key_in_vmmd_alone()
+{
+	python3 - $vmmd $pid <<-'EOP'
+	import sys
+	key = bytes.fromhex(open("/etc/cvmm/cluster.key").read().split()[1])
+	def found(pid):
+	    n = 0
+	    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb") as mem:
+	        for line in maps:
+	            f = line.split()
+	            start, end = (int(x, 16) for x in f[0].split("-"))
+	            # What is its own: not the guest's memory, which is a file's.
+	            if f[1] == "rw-p":
+	                mem.seek(start)
+	                n += mem.read(end - start).count(key)
+	    return n
+	print("found", found(sys.argv[1]), "and", found(sys.argv[2]), "times")
+	assert found(sys.argv[1]) and not found(sys.argv[2])
+	EOP
 }
 
 config one 128M
@@ -109,6 +132,25 @@ assert [x['event'] for x in e if x['name'] == 'one'] == ['space-new', 'space-gon
 check "... the name is free again" start one
 kill -TERM $guest
 check "SIGTERM ends it with status 143" ended 143
+
+# The same machine, as the only node of a guest that vmmd runs.
+cluster_key
+"$CVMM_TREE/build/vmmd" >vmmd.log 2>&1 &
+vmmd=$!
+wait_for listens vmmd.log
+sed 's/"one"/"boxed"/; s/$/ nodes = ( { host = "127.0.0.1"; vcpus = 2; } );/; 1!s/ nodes.*//' one.cfg >boxed.cfg
+check "a guest starts in vmmd's sandbox" start boxed -s boxed.json
+pid=$("$CVMM_TREE/build/cvmm" -j list | python3 -c 'import json, sys; print(json.load(sys.stdin)[0]["pid"])')
+check "... without root's rights" sh -c "! grep -H -E '^Uid:.*[[:space:]]0\b|^Cap(Inh|Prm|Eff|Amb):.*[1-9a-f]|^Seccomp:.[01]' \
+	/proc/$pid/task/*/status"
+check "... without the cluster key, which vmmd has" key_in_vmmd_alone
+kill -INT $guest
+check "... ends" ended 130
+check "... with the module's counters" grep -q '"dsm\.' boxed.json
+kill $vmmd
+check "vmmd ends" wait $vmmd
+cat vmmd.log
+
 start one
 kill -KILL $guest
 check "SIGKILL of cvmm-run" ended 137

@@ -203,6 +203,60 @@ check "the end of one guest does not touch another" ended 0 crash "powered off"
 run_pid=$hang_pid
 ended 70 hang
 
+# The sandbox.
+guest_run hang
+guest_up hang
+hang_pid=$run_pid
+pid=$(ctl 1 --json list | python3 -c 'import json, sys; print(json.load(sys.stdin)[0]["pid"])')
+check "a node's process may not gain privileges" grep -q "NoNewPrivs:.1" /proc/$pid/status
+check "... and all its threads are filtered" sh -c "! grep -H 'Seccomp:.[01]' /proc/$pid/task/*/status"
+if [ "$(id -u)" = 0 ]; then
+	check "... is not root" sh -c "! grep -H -E '^[UG]id:.*[[:space:]]0\b' /proc/$pid/task/*/status"
+	check "... has no groups or capabilities" sh -c "
+		! grep -H -E '^Cap(Inh|Prm|Eff|Amb):.*[1-9a-f]|^Groups:.*[0-9]' /proc/$pid/task/*/status"
+else
+	skip "... is not root" "vmmd is not"
+	skip "... has no groups or capabilities" "vmmd has none"
+fi
+config forbidden 2 "fake=socket node=1 ms=100"
+guest_run forbidden
+check "a forbidden system call ends that guest and is named" \
+	ended 70 forbidden "node 1 .*made a system call that its sandbox forbids"
+config forbidden 2 "fake=vcpuread node=1 ms=100"
+guest_run forbidden
+check "... also one forbidden to vCPUs alone" ended 70 forbidden "node 1 .*made a system call that its sandbox forbids"
+check "... and no other guest" ctl 1 status hang
+
+# A guest that has taken its process over, against vmmd.
+vmmd_files()	{ ls /proc/${vmmd_pid[1]}/fd | wc -l; }
+vmmd_ticks()	{ awk '{ print $14 + $15 }' /proc/${vmmd_pid[1]}/stat; }
+config talks 2 "fake=descriptors node=1 ms=100"
+files=$(vmmd_files)
+guest_run talks
+guest_up talks
+sleep 1
+check "a process that sends states to vmmd without end has those of any other" \
+	test "$(grep -c "guest talks, node 1: " "$dir/1.log")" = 3
+check "... it is ready" grep -q "talks .* ready" <(ctl 1 list)
+kill -INT $(pgrep -P $run_pid)
+ended 130 talks
+until_ok 5 grep -q "guest talks, node 1: gone" "$dir/1.log"
+check "... the descriptors that came with them are closed" test "$(vmmd_files)" -le "$files"
+config mute 2 "fake=mute node=1 ms=100"
+guest_run mute
+guest_up mute
+sleep 0.5
+ticks=$(vmmd_ticks)
+sleep 1
+check "a process that closes its connection does not keep vmmd busy" test $(($(vmmd_ticks) - ticks)) -lt 20
+check "... is lost to the others" ended 75 mute "lost node 1 .*no sign of life"
+check "... and is killed by cvmm stop" sh -c "'$CVMM_TREE/build/cvmm' -s '$dir/1.sock' stop mute"
+check "... really" until_ok 5 sh -c "! '$CVMM_TREE/build/cvmm' -s '$dir/1.sock' list | grep mute"
+run_pid=$hang_pid
+kill -INT $(pgrep -P $run_pid)
+check "... which ends as ever" ended 130 hang "ended by a signal: Interrupt"
+check "... nothing is left" nothing_left
+
 guest_run hang
 guest_up hang
 kill -TERM ${vmmd_pid[2]}

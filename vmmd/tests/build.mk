@@ -3,7 +3,7 @@
 # get in (tests/rogue), with sanitizers,
 # for selftests/vmmd/plumbing.sh and strangers.sh.
 vmmd-fake-src := $(addprefix vmmd/,channel.c client.c cluster.c conf.c conn.c console.c door.c genl.c \
-	key.c local.c net.c proto.c stats.c tls.c tsc.c) $(wildcard vmmd/tests/fake/*.c)
+	key.c local.c net.c proto.c sandbox.c stats.c tls.c tsc.c) $(wildcard vmmd/tests/fake/*.c)
 vmmd-fakes := $(BUILD)/tests/vmmd/fake-vmmd $(BUILD)/tests/vmmd/fake-cvmm-run $(BUILD)/tests/vmmd/rogue
 
 $(BUILD)/tests/vmmd/fake-vmmd: $(call tobjs,vmmd/main.c $(vmmd-fake-src))

@@ -38,6 +38,7 @@ static void test_minimal(void **state)
 	assert_string_equal(c.cmdline, "console=ttyS0");
 	assert_string_equal(c.engine, "auto");
 	assert_int_equal(c.slowdown, 1);
+	assert_true(c.encryption);
 	assert_int_equal(c.memory, 64 * MB);
 	assert_int_equal(c.nr_nodes, 1);
 	assert_int_equal(c.node[0].vcpus, 1);

@@ -129,7 +129,7 @@ static long make_start(uint8_t *buf, size_t max)
 	long len;
 
 	assert_int_equal(conf_read_string(&s.conf, "name=\"a\";kernel=\"/k\";initrd=\"/i\";memory=\"64M\";"
-		"cmdline=\"quiet splash\";nodes=({host=\"a\";vcpus=2;cpus=\"0-1\";},"
+		"encryption=false;cmdline=\"quiet splash\";nodes=({host=\"a\";vcpus=2;cpus=\"0-1\";},"
 		"{host=\"b\";port=1;numa_node=1;memory=\"2M\";});", "t", err, sizeof(err)), 0);
 	len = start_encode(buf, max, &s);
 	conf_free(&s.conf);
@@ -148,6 +148,7 @@ static void test_start(void **state)
 	assert_true(len > 0);
 	assert_int_equal(start_decode(buf, (size_t)len, &s, err, sizeof(err)), 0);
 	assert_string_equal(s.conf.name, "a");
+	assert_false(s.conf.encryption);
 	assert_string_equal(s.conf.kernel, "/k");
 	assert_string_equal(s.conf.initrd, "/i");
 	assert_string_equal(s.conf.cmdline, "quiet splash");

@@ -7,22 +7,31 @@
  * happens:
  *
  *   fake=poweroff|reset|hang|error|crash|echo   what node NODE does...
+ *   fake=socket|vcpuread   ...or a system call that no thread, or no vCPU, may make
+ *   fake=descriptors|mute  ...or to vmmd: sends descriptors that it does not want, and
+ *            states without end; or closes the connection to it and stands still
  *   node=N   (default 0)
  *   ms=N     ...after so many milliseconds
  *   boots=FILE:N  poweroff instead at the Nth boot, counted in FILE
  *   createfail=N  machine_create() fails on node N
  */
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "vmmd/cluster.h"
+#include "vmmd/conn.h"
 #include "vmmd/machine.h"
+#include "vmmd/sandbox.h"
+#include "vmmd/tests/fake/fake.h"
 
 struct machine {
 	struct machine_params p;
@@ -31,7 +40,7 @@ struct machine {
 	enum machine_end end;
 	bool loaded;
 	char err[128];
-	_Atomic bool stop;
+	_Atomic bool stop, vcpu_reads;
 	_Atomic uint64_t wrong, io, apic_in, apic_out, info_in, eoi_in;
 	_Atomic int64_t tsc_moved;
 	_Atomic uint32_t info_last[CONF_MAX_VCPUS];
@@ -122,8 +131,14 @@ static void *vcpu(void *arg)
 	uint64_t all;
 	uint16_t port = 0;
 
+	if (sandbox_vcpu())
+		abort();
 	while (!m->stop) {
 		nanosleep(&pause, NULL);
+		if (m->vcpu_reads && read(-1, NULL, 0) < 0) {
+			snprintf(m->err, sizeof(m->err), "a vCPU could read");
+			end(m, MACHINE_ERROR);
+		}
 		if (!m->p.peers)
 			continue;
 		all = ((1ULL << m->p.conf->nr_nodes) - 1) & ~(1ULL << m->p.node);
@@ -147,41 +162,56 @@ static void *vcpu(void *arg)
 	return NULL;
 }
 
-/* The boot's number, from a file that all boots share. */
-static bool last_boot(struct machine *m)
-{
-	const char *s = word(&m->p, "boots=");
-	char path[256];
-	long n = 0, limit;
-	FILE *f;
+/* What a guest that has taken its process over could try on vmmd, on the descriptor that cluster_node() has. */
+#define SUPER_FD	4
 
-	if (!s || sscanf(s, "%255[^:]:%ld", path, &limit) != 2)
-		return false;
-	f = fopen(path, "r");
-	if (f) {
-		if (fscanf(f, "%ld", &n) != 1)
-			n = 0;
-		fclose(f);
+static void send_descriptors(void)
+{
+	union {
+		char buf[CMSG_SPACE(2 * sizeof(int))];
+		struct cmsghdr align;
+	} u = { .buf = { 0 } };
+	struct super_msg m = { .type = SUPER_STATE };
+	struct iovec iov = { .iov_base = &m, .iov_len = SUPER_LEN(&m) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = u.buf };
+	int fds[2] = { 0, 0 }, i;
+
+	for (i = 0; i < 300; i++) {
+		msg.msg_controllen = i % 3 ? CMSG_SPACE(sizeof(int)) : sizeof(u.buf);
+		u.align.cmsg_level = SOL_SOCKET;
+		u.align.cmsg_type = SCM_RIGHTS;
+		u.align.cmsg_len = i % 3 ? CMSG_LEN(sizeof(int)) : CMSG_LEN(2 * sizeof(int));
+		memcpy(CMSG_DATA(&u.align), fds, sizeof(fds));
+		strcpy(m.text, i % 2 ? "starting" : "a\tb=\033[2Jc\nok");
+		if (net_wait(SUPER_FD, POLLOUT, now_ms() + 2000) || sendmsg(SUPER_FD, &msg, MSG_NOSIGNAL) < 0)
+			abort();
 	}
-	f = fopen(path, "w");
-	if (f) {
-		fprintf(f, "%ld\n", ++n);
-		fclose(f);
-	}
-	return n >= limit;
 }
 
 static void act(struct machine *m)
 {
 	const char *what = word(&m->p, "fake=");
 
-	if (!what || !strncmp(what, "poweroff", 8) || last_boot(m)) {
+	if (!what || !strncmp(what, "poweroff", 8) || fake_last_boot) {
 		end(m, MACHINE_POWEROFF);
 	} else if (!strncmp(what, "reset", 5)) {
 		end(m, MACHINE_RESET);
 	} else if (!strncmp(what, "error", 5)) {
 		snprintf(m->err, sizeof(m->err), "the fake machine failed");
 		end(m, MACHINE_ERROR);
+	} else if (!strncmp(what, "socket", 6)) {
+		close(socket(AF_INET, SOCK_STREAM, 0));
+		snprintf(m->err, sizeof(m->err), "a socket could be made");
+		end(m, MACHINE_ERROR);
+	} else if (!strncmp(what, "vcpuread", 8)) {
+		/* This thread may, the vCPUs may not. */
+		if (read(-1, NULL, 0) < 0)
+			m->vcpu_reads = true;
+	} else if (!strncmp(what, "descriptors", 11)) {
+		send_descriptors();
+	} else if (!strncmp(what, "mute", 4)) {
+		shutdown(SUPER_FD, SHUT_WR);
+		raise(SIGSTOP);
 	} else if (!strncmp(what, "crash", 5)) {
 		kill(getpid(), SIGKILL);
 	}

@@ -5,6 +5,7 @@
  * watched for its end.  FAKE_ENGINE_ERROR in the environment is the reason why
  * this host has no engine.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -15,6 +16,9 @@
 #include <unistd.h>
 
 #include "vmmd/space.h"
+#include "vmmd/tests/fake/fake.h"
+
+bool fake_last_boot;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int far_end = -1;
@@ -52,20 +56,43 @@ int space_check_memory(const struct vm_conf *conf, unsigned int node, char *err,
 	return 0;
 }
 
+/* The boot's number, from a file that all boots share. */
+static bool last_boot(const struct vm_conf *conf)
+{
+	const char *s = strstr(conf->cmdline, "boots=");
+	char path[256];
+	long n = 0, limit;
+	FILE *f;
+
+	if (!s || sscanf(s, "boots=%255[^:]:%ld", path, &limit) != 2)
+		return false;
+	f = fopen(path, "r");
+	if (f) {
+		if (fscanf(f, "%ld", &n) != 1)
+			n = 0;
+		fclose(f);
+	}
+	f = fopen(path, "w");
+	if (f) {
+		fprintf(f, "%ld\n", ++n);
+		fclose(f);
+	}
+	return n >= limit;
+}
+
 int space_create(const struct host_engine *e, const struct vm_conf *conf, unsigned int node,
 		 uint64_t space_id, uint32_t epoch, char *err, size_t errlen)
 {
 	int pair[2];
 
 	(void)e;
-	(void)conf;
-	(void)node;
 	(void)space_id;
 	(void)epoch;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) {
 		snprintf(err, errlen, "socketpair");
 		return -1;
 	}
+	fake_last_boot = !node && last_boot(conf);
 	far_end = pair[1];
 	lost_node = -1;
 	return pair[0];
@@ -83,8 +110,9 @@ static void *watch_link(void *arg)
 	struct pollfd p = { .fd = l->fd, .events = POLLIN };
 
 	do {
+		errno = 0;
 		poll(&p, 1, -1);
-	} while (recv(l->fd, &c, 1, MSG_DONTWAIT) > 0);
+	} while (recv(l->fd, &c, 1, MSG_DONTWAIT) > 0 || errno == EAGAIN);
 	pthread_mutex_lock(&lock);
 	if (lost_node < 0)
 		lost_node = (int)l->node;

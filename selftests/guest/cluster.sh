@@ -6,20 +6,23 @@
 # One guest across all hosts, with VCPUS vCPUs on each: boots the unmodified
 # kernel, runs TESTS (see guest/init.c) and ends.  Each point of the guest
 # becomes one here; then the counters show that the hosts did share it.  Runs on
-# every host; host 0 runs the guest.
+# every host; host 0 runs the guest.  Emulated hosts encrypt slowly: without -c the
+# links are in the clear.
 #
 #   -m MEMORY	of the guest (512M)
 #   -e END	how it ends: poweroff (default), reboot or panic
 #   -n TIMES	so often, one after the other
+#   -c		encrypt the links
 
 . "$CVMM_TREE/selftests/lib.sh"
 
-memory=512M end=poweroff times=1
-while getopts m:e:n: opt; do
+memory=512M end=poweroff times=1 encryption=false
+while getopts m:e:n:c opt; do
 	case $opt in
 	m)	memory=$OPTARG ;;
 	e)	end=$OPTARG ;;
 	n)	times=$OPTARG ;;
+	c)	encryption=true ;;
 	*)	exit 2 ;;
 	esac
 done
@@ -55,6 +58,9 @@ vmmd_up()
 	return 1
 }
 
+# Sockets with kernel TLS that this host has had.
+tls_sockets()	{ awk '$1 == "TlsTxSw" { n = $2 } END { print n + 0 }' /proc/net/tls_stat; }
+
 vmmd_down()
 {
 	kill -TERM $vmmd && wait $vmmd
@@ -70,6 +76,7 @@ counters()
 # Pages travel for milliseconds here: see kmod/SPACE.rst for the parameter.
 check "the module loads" cvmm_load min_run_us=4000
 check "vmmd starts" vmmd_up
+links=$(tls_sockets)
 hosts-barrier "vmmd is up" || exit 1
 
 # Ends as told: a power-off with status 0, a reset (panic=-1 makes one of a
@@ -119,7 +126,7 @@ if on_host 0; then
 	name = "cluster"; memory = "$memory";
 	kernel = "$kernel"; initrd = "$CVMM_TREE/build/guest.img";
 	cmdline = "console=ttyS0 loglevel=5 panic=-1 $words cvmm.tests=\"$tests\" cvmm.end=$end";
-	slowdown = $((5 * CVMM_HOSTS));
+	slowdown = $((5 * CVMM_HOSTS)); encryption = $encryption;
 	nodes = ( $(nodes) );
 	END
 	for ((run = 1; run <= times; run++)); do
@@ -129,6 +136,8 @@ if on_host 0; then
 fi
 
 hosts-barrier "the guest has ended" || exit 1
+[ $encryption = false ] || links=$((links + times * (CVMM_HOSTS - 1)))
+check "links that are encrypted: $encryption" test "$(tls_sockets)" = $links
 check "vmmd ends" vmmd_down
 check "the module unloads" cvmm_unload
 tap_done

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * A node's worker: connects to the other nodes, prepares the machine and runs it.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "vmmd/cluster_priv.h"
+#include "vmmd/ktls.h"
+
+#define CONNECT_MS	5000	/* for one connection to a peer */
+#define SETUP_MS	20000	/* for all of them */
+
+int vm_add_link(struct vm *vm, unsigned int node, int fd, const struct tls_keys *keys)
+{
+	char err[256];
+
+	if (vm->start.conf.encryption && ktls_start(fd, keys, err, sizeof(err))) {
+		vm_end_with(vm, MACHINE_ERROR, ENDED_UNAVAILABLE, (int)vm->node, "%s", err);
+		return -1;
+	}
+	if (space_add_link(vm->space_fd, node, fd, err, sizeof(err))) {
+		vm_end_with(vm, MACHINE_ERROR, ENDED_INTERNAL, (int)vm->node, "%s", err);
+		return -1;
+	}
+	return 0;
+}
+
+static int connect_peer(struct vm *vm, unsigned int node, enum hello_role role)
+{
+	const struct conf_node *n = &vm->start.conf.node[node];
+	struct hello h = vm->hello;
+	char err[256], why[320];
+	struct tls_keys keys;
+	uint32_t status;
+	int fd, ret = -1;
+
+	h.role = role;
+	h.from = vm->node;
+	h.to = node;
+	fd = net_connect(n->host, n->port, CONNECT_MS, err, sizeof(err));
+	if (fd < 0) {
+		vm_end_with(vm, MACHINE_ERROR, ENDED_UNAVAILABLE, (int)node, "%s", err);
+		return -1;
+	}
+	if (tls_connect(fd, vm->key, now_ms() + CONNECT_MS, &keys, err, sizeof(err)) ||
+	    net_hello(fd, &keys, &h, now_ms() + CONNECT_MS, &status, err, sizeof(err))) {
+		snprintf(why, sizeof(why), "vmmd there refuses node %u: %s", vm->node, err);
+		vm_end_with(vm, MACHINE_ERROR, ENDED_UNAVAILABLE, (int)node, "%.255s", why);
+		goto close_fd;
+	}
+	if (role == HELLO_CHANNEL) {
+		if (channel_add(vm->channel, node, fd, &keys)) {
+			vm_end_with(vm, MACHINE_ERROR, ENDED_INTERNAL, (int)vm->node, "out of memory");
+			goto close_fd;
+		}
+		fd = -1;
+	} else if (vm_add_link(vm, node, fd, &keys)) {
+		goto close_fd;
+	}
+	pthread_mutex_lock(&vm->lock);
+	*(role == HELLO_CHANNEL ? &vm->channels : &vm->links) |= 1ULL << node;
+	pthread_mutex_unlock(&vm->lock);
+	ret = 0;
+close_fd:
+	explicit_bzero(&keys, sizeof(keys));
+	if (fd >= 0)
+		close(fd);
+	return ret;
+}
+
+uint64_t vm_others(const struct vm *vm)
+{
+	unsigned int n = vm->start.conf.nr_nodes;
+	uint64_t all = n == 64 ? ~0ULL : (1ULL << n) - 1;
+
+	return all & ~(1ULL << vm->node);
+}
+
+static int do_connect(struct vm *vm)
+{
+	uint64_t missing, all = vm_others(vm);
+	struct timespec deadline;
+	unsigned int n;
+
+	for (n = 0; n < vm->node; n++)
+		if (connect_peer(vm, n, HELLO_CHANNEL) || connect_peer(vm, n, HELLO_LINK))
+			return -1;
+	/* The guest, which does not run yet, shall find nothing here to join the cluster with. */
+	explicit_bzero(vm->key, sizeof(*vm->key));
+	clock_gettime(CLOCK_REALTIME, &deadline);
+	deadline.tv_sec += SETUP_MS / 1000;
+	pthread_mutex_lock(&vm->lock);
+	while (!vm->ending && (vm->channels & vm->links) != all)
+		if (pthread_cond_timedwait(&vm->wake, &vm->lock, &deadline) == ETIMEDOUT)
+			break;
+	missing = all & ~(vm->channels & vm->links);
+	pthread_mutex_unlock(&vm->lock);
+	if (missing) {
+		n = (unsigned int)__builtin_ctzll(missing);
+		vm_end_with(vm, MACHINE_ERROR, ENDED_UNAVAILABLE, (int)n, "it does not connect to node %u (%s)",
+			 vm->node, vm_host_of(vm, vm->node));
+		return -1;
+	}
+	return 0;
+}
+
+/* A space that fails while the worker writes to guest memory. */
+static __thread sigjmp_buf *load_jump;
+
+void vm_on_sigbus(int sig)
+{
+	if (load_jump)
+		siglongjmp(*load_jump, 1);
+	signal(sig, SIG_DFL);
+	raise(sig);
+}
+
+static int load_guest(struct vm *vm, struct machine *m)
+{
+	sigjmp_buf jump;
+	char err[256];
+	int ret;
+
+	if (sigsetjmp(jump, 1)) {
+		load_jump = NULL;
+		vm_end_with(vm, MACHINE_ERROR, ENDED_INTERNAL, (int)vm->node,
+			 "guest memory went away while the kernel was loaded");
+		return -1;
+	}
+	load_jump = &jump;
+	ret = machine_load(m, vm->kernel, vm->start.kernel_len, vm->initrd, vm->start.initrd_len,
+			   err, sizeof(err));
+	load_jump = NULL;
+	if (ret)
+		vm_end_with(vm, MACHINE_ERROR, ENDED_UNAVAILABLE, (int)vm->node, "%s", err);
+	free(vm->kernel);
+	free(vm->initrd);
+	vm->kernel = vm->initrd = NULL;
+	return ret;
+}
+
+static int do_prepare(struct vm *vm)
+{
+	bool single = vm->start.conf.nr_nodes == 1;
+	struct machine_params p = {
+		.conf = &vm->start.conf,
+		.node = vm->node,
+		.engine_fd = vm->engine.fd,
+		.space_fd = vm->space_fd,
+		.peers = single ? NULL : &channel_peer_ops,
+		.peers_ctx = vm->channel,
+		.console_out = vm->node ? NULL : vm_console_out,
+		.console_ctx = vm,
+	};
+	struct machine *m;
+	char err[256];
+
+	if (vm->node) {
+		if (channel_sync_tsc(vm->channel, &p.tsc_offset, err, sizeof(err))) {
+			vm_end_with(vm, MACHINE_ERROR, ENDED_UNAVAILABLE, (int)vm->node, "%s", err);
+			return -1;
+		}
+	} else {
+		p.tsc_offset = vm->tsc_offset;
+	}
+	m = machine_create(&p, err, sizeof(err));
+	if (!m) {
+		vm_end_with(vm, MACHINE_ERROR, ENDED_UNAVAILABLE, (int)vm->node, "%s", err);
+		return -1;
+	}
+	pthread_mutex_lock(&vm->lock);
+	vm->machine = m;
+	if (vm->ending)
+		machine_stop(m);
+	pthread_mutex_unlock(&vm->lock);
+	channel_set_machine(vm->channel, m);
+	return vm->node ? 0 : load_guest(vm, m);
+}
+
+static void do_run(struct vm *vm)
+{
+	char err[256] = "";
+
+	switch (machine_run(vm->machine, err, sizeof(err))) {
+	case MACHINE_POWEROFF:
+		vm_end_with(vm, MACHINE_POWEROFF, ENDED_NORMALLY, (int)vm->node, "the guest has powered off");
+		break;
+	case MACHINE_RESET:
+		vm_end_with(vm, MACHINE_RESET, ENDED_NORMALLY, (int)vm->node, "the guest has reset");
+		break;
+	case MACHINE_STOPPED:
+		vm_end_with(vm, MACHINE_STOPPED, ENDED_NORMALLY, -1, "stopped");
+		break;
+	default:
+		vm_end_with(vm, MACHINE_ERROR, ENDED_INTERNAL, (int)vm->node, "%s", *err ? err : "the engine failed");
+		break;
+	}
+}
+
+void *vm_worker(void *arg)
+{
+	struct vm *vm = arg;
+	uint16_t step;
+	int ret;
+
+	pthread_mutex_lock(&vm->lock);
+	for (;;) {
+		while (!vm->step && !vm->ending)
+			pthread_cond_wait(&vm->wake, &vm->lock);
+		step = vm->step;
+		if (!step)
+			break;
+		pthread_mutex_unlock(&vm->lock);
+		ret = 0;
+		if (step == F_CONNECT)
+			ret = do_connect(vm);
+		else if (step == F_PREPARE)
+			ret = do_prepare(vm);
+		else
+			do_run(vm);
+		pthread_mutex_lock(&vm->lock);
+		vm->step = 0;
+		if (!ret && !vm->ending)
+			vm->done = step;
+		vm_poke(vm);
+	}
+	pthread_mutex_unlock(&vm->lock);
+	return NULL;
+}

@@ -132,7 +132,7 @@ install: all
 	$(foreach p,$(filter $(O)/cvmm $(O)/cvmm-run,$(PROGRAMS)),install -m 755 $(p) $(DESTDIR)$(PREFIX)/bin/;)
 	install -m 644 include/uapi/linux/*.h $(DESTDIR)$(PREFIX)/include/linux/
 	$(foreach m,$(MAN),install -D -m 644 $(m) $(DESTDIR)$(PREFIX)/share/man/man$(subst .,,$(suffix $(m)))/$(notdir $(m));)
-	install -D -m 644 $(KOUT)/cvmm.ko $(DESTDIR)/lib/modules/$(KNAME)/updates/cvmm.ko
+	$(foreach m,$(wildcard $(KOUT)/*.ko),install -D -m 644 $(m) $(DESTDIR)/lib/modules/$(KNAME)/updates/$(notdir $(m));)
 	$(if $(DESTDIR),,depmod $(KNAME))
 
 # ---- tests ------------------------------------------------------------------

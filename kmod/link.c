@@ -7,7 +7,10 @@
  * else by the one who is, or by a work item, which may wait.  So a sender that
  * holds a page lock never waits for a peer.
  */
+#include <linux/kmod.h>
 #include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/nospec.h>
 #include <linux/slab.h>
 
 #include "link.h"
@@ -21,9 +24,9 @@
 
 static struct kmem_cache *msg_cache;
 
-static const struct cvmm_link_ops *const transports[] = {
-	&cvmm_link_tcp_ops,
-};
+/* By CVMM_TRANSPORT_*; protected by transports_lock. */
+static const struct cvmm_link_ops *transports[CVMM_TRANSPORT_MAX + 1];
+static DEFINE_MUTEX(transports_lock);
 
 static struct cvmm_msg *msg_alloc(const struct dsm_msg *hdr, struct page *page, bool frame)
 {
@@ -33,6 +36,7 @@ static struct cvmm_msg *msg_alloc(const struct dsm_msg *hdr, struct page *page, 
 		return NULL;
 	dsm_wire_encode(hdr, msg->hdr);
 	msg->len = page ? hdr->length : 0;
+	msg->lane = hdr->type < DSM_MSG_LINK ? (u32)hdr->gfn : CVMM_LANE_LINK;
 	msg->sent = 0;
 	msg->page = page;
 	msg->frame = frame;
@@ -46,13 +50,97 @@ static void payload_free(struct cvmm_link *link, struct page *page, bool frame)
 	if (frame)
 		cvmm_frame_free(link->space, page);
 	else
-		put_page(page);
+		cvmm_frame_return(page);
 }
 
 void cvmm_msg_free(struct cvmm_link *link, struct cvmm_msg *msg)
 {
 	payload_free(link, msg->page, msg->frame);
 	kmem_cache_free(msg_cache, msg);
+}
+EXPORT_SYMBOL_GPL(cvmm_msg_free);
+
+/* --------------------------------------------------------- transports */
+
+int cvmm_transport_register(const struct cvmm_link_ops *ops)
+{
+	int ret = 0;
+
+	if (!ops->transport || ops->transport > CVMM_TRANSPORT_MAX)
+		return -EINVAL;
+	mutex_lock(&transports_lock);
+	if (transports[ops->transport])
+		ret = -EEXIST;
+	else
+		transports[ops->transport] = ops;
+	mutex_unlock(&transports_lock);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(cvmm_transport_register);
+
+void cvmm_transport_unregister(const struct cvmm_link_ops *ops)
+{
+	mutex_lock(&transports_lock);
+	transports[ops->transport] = NULL;
+	mutex_unlock(&transports_lock);
+}
+EXPORT_SYMBOL_GPL(cvmm_transport_unregister);
+
+u64 cvmm_transport_features(void)
+{
+	u64 features = 0;
+	unsigned int i;
+
+	mutex_lock(&transports_lock);
+	for (i = 0; i < ARRAY_SIZE(transports); i++)
+		if (transports[i])
+			features |= transports[i]->feature;
+	mutex_unlock(&transports_lock);
+	return features;
+}
+
+static const struct cvmm_link_ops *transport_try_get(u32 transport)
+{
+	const struct cvmm_link_ops *ops;
+
+	mutex_lock(&transports_lock);
+	ops = transports[transport];
+	if (ops && !try_module_get(ops->owner))
+		ops = NULL;
+	mutex_unlock(&transports_lock);
+	return ops;
+}
+
+/* With its module loaded and held, or NULL.  @transport may be anything. */
+static const struct cvmm_link_ops *transport_get(u32 transport)
+{
+	const struct cvmm_link_ops *ops;
+
+	if (!transport || transport > CVMM_TRANSPORT_MAX)
+		return NULL;
+	transport = array_index_nospec(transport, CVMM_TRANSPORT_MAX + 1);
+	ops = transport_try_get(transport);
+	if (ops)
+		return ops;
+	request_module("cvmm-transport-%u", transport);
+	return transport_try_get(transport);
+}
+
+static void transport_put(const struct cvmm_link_ops *ops)
+{
+	module_put(ops->owner);
+}
+
+long cvmm_transport_endpoint(u32 transport, void __user *uarg)
+{
+	const struct cvmm_link_ops *ops = transport_get(transport);
+	long ret;
+
+	if (!ops)
+		return -EOPNOTSUPP;
+	ret = ops->endpoint ? ops->endpoint(uarg) : -EOPNOTSUPP;
+	transport_put(ops);
+	return ret;
 }
 
 /* ------------------------------------------------------------ sending */
@@ -244,6 +332,7 @@ int cvmm_link_rx_header(struct cvmm_link *link, const u8 *hdr, struct dsm_msg *m
 	atomic64_add(DSM_WIRE_SIZE + msg->length, &link->rx_bytes);
 	return 0;
 }
+EXPORT_SYMBOL_GPL(cvmm_link_rx_header);
 
 int cvmm_link_rx(struct cvmm_link *link, const struct dsm_msg *msg, struct page *page)
 {
@@ -265,6 +354,7 @@ int cvmm_link_rx(struct cvmm_link *link, const struct dsm_msg *msg, struct page 
 				link->host, dsm_msg_name(msg->type), msg->type, msg->gfn, -ret);
 	return ret;
 }
+EXPORT_SYMBOL_GPL(cvmm_link_rx);
 
 /* The peer said nothing: it, or the network to it, is gone. */
 static bool host_silent(int error)
@@ -287,6 +377,7 @@ void cvmm_link_down(struct cvmm_link *link, int error, const char *what)
 	    host_silent(error))
 		cvmm_netlink_event(link->space, CVMM_NL_EVENT_HOST_LOST, link->host, error, what);
 }
+EXPORT_SYMBOL_GPL(cvmm_link_down);
 
 /* ----------------------------------------------------------- lifetime */
 
@@ -337,15 +428,14 @@ static int link_say_hello(struct cvmm_link *link)
 
 int cvmm_link_attach(struct cvmm_link *link, const struct cvmm_space_link *arg)
 {
-	const struct cvmm_link_ops *ops = NULL;
-	unsigned int i;
+	const struct cvmm_link_ops *ops;
 	int ret;
 
-	for (i = 0; i < ARRAY_SIZE(transports); i++)
-		if (transports[i]->transport == arg->transport)
-			ops = transports[i];
-	if (!ops)
+	if (!arg->transport || arg->transport > CVMM_TRANSPORT_MAX)
 		return -EINVAL;
+	ops = transport_get(arg->transport);
+	if (!ops)
+		return -EOPNOTSUPP;
 
 	mutex_lock(&link->attach_lock);
 	if (link->state == CVMM_LINK_DOWN) {
@@ -360,6 +450,7 @@ int cvmm_link_attach(struct cvmm_link *link, const struct cvmm_space_link *arg)
 	if (ret)
 		goto unlock;
 	link->ops = ops;
+	WRITE_ONCE(link->transport, ops->transport);
 	ret = link_say_hello(link);
 	if (ret)
 		goto release;
@@ -380,8 +471,10 @@ release:
 	ops->stop(link);
 	ops->release(link);
 	link->ops = NULL;
+	WRITE_ONCE(link->transport, 0);
 unlock:
 	mutex_unlock(&link->attach_lock);
+	transport_put(ops);
 	return ret;
 }
 
@@ -417,8 +510,10 @@ void cvmm_link_stop(struct cvmm_link *link)
 
 void cvmm_link_free(struct cvmm_link *link)
 {
-	if (link->ops)
+	if (link->ops) {
 		link->ops->release(link);
+		transport_put(link->ops);
+	}
 	mutex_destroy(&link->tx_mutex);
 	mutex_destroy(&link->attach_lock);
 	kfree(link);
@@ -427,10 +522,13 @@ void cvmm_link_free(struct cvmm_link *link)
 int cvmm_links_init(void)
 {
 	msg_cache = KMEM_CACHE(cvmm_msg, 0);
-	return msg_cache ? 0 : -ENOMEM;
+	if (!msg_cache)
+		return -ENOMEM;
+	return cvmm_transport_register(&cvmm_link_tcp_ops);
 }
 
 void cvmm_links_exit(void)
 {
+	cvmm_transport_unregister(&cvmm_link_tcp_ops);
 	kmem_cache_destroy(msg_cache);
 }

@@ -40,14 +40,16 @@ struct page;
  * @node:	in the link's queue
  * @hdr:	header in wire format
  * @len:	payload bytes, 0 or PAGE_SIZE
+ * @lane:	messages of the same lane are received in the order they were sent
  * @sent:	for the transport: bytes of header and payload already passed on
- * @page:	payload or NULL; one reference belongs to the message
- * @frame:	@page is a frame of the space, handed over; else merely referenced
+ * @page:	payload or NULL, until the message is freed
+ * @frame:	@page is a frame of the space, handed over; else lent
  */
 struct cvmm_msg {
 	struct list_head node;
 	u8 hdr[DSM_WIRE_SIZE];
 	u32 len;
+	u32 lane;
 	u32 sent;
 	struct page *page;
 	bool frame;
@@ -55,10 +57,20 @@ struct cvmm_msg {
 
 #define CVMM_XMIT_NOWAIT	(1U << 0)
 
+#define CVMM_TRANSPORT_MAX	CVMM_TRANSPORT_RDMA
+
+/* Lane of what is for the link itself; the hello is the first message of all. */
+#define CVMM_LANE_LINK		0
+
 /**
- * struct cvmm_link_ops - a transport; all required
+ * struct cvmm_link_ops - a transport; all required but for @endpoint
  * @name:	for messages to the user
  * @transport:	CVMM_TRANSPORT_*
+ * @feature:	CVMM_FEATURE_* bit that says that it is there
+ * @owner:	module, held while a link has the transport
+ * @endpoint:	Make what attach() takes, for a transport that user space can
+ *		make no connection of: the argument of the ioctl.  A new file
+ *		descriptor or -errno.
  * @attach:	Take what the user handed in (@arg->fd) and set link->priv, ready
  *		for start().  May sleep.  0 or -errno.
  * @start:	Begin to receive: from now cvmm_link_rx_header(), cvmm_link_rx()
@@ -77,6 +89,9 @@ struct cvmm_msg {
 struct cvmm_link_ops {
 	const char *name;
 	u32 transport;
+	u64 feature;
+	struct module *owner;
+	long (*endpoint)(void __user *uarg);
 	int (*attach)(struct cvmm_link *link, const struct cvmm_space_link *arg);
 	int (*start)(struct cvmm_link *link);
 	int (*xmit)(struct cvmm_link *link, struct cvmm_msg *msg, unsigned int flags);
@@ -98,6 +113,7 @@ enum cvmm_link_state {
  * @host:	the peer
  * @attach_lock: serialises attach and the end of it
  * @ops:	transport, NULL until attached
+ * @transport:	its number, 0 until attached; for who holds no lock
  * @priv:	the transport's
  * @lock:	protects @state, @queue, @queued, @queued_max
  * @tx_mutex:	held by whoever calls xmit()
@@ -108,6 +124,7 @@ struct cvmm_link {
 	u32 host;
 	struct mutex attach_lock;
 	const struct cvmm_link_ops *ops;
+	u32 transport;
 	void *priv;
 
 	spinlock_t lock;
@@ -128,11 +145,21 @@ struct cvmm_link {
 /* Name of a message type for counters, by enum dsm_msg_type. */
 const char *cvmm_msg_counter_name(unsigned int type);
 
+/*
+ * A transport comes, as long as its module is loaded, and goes.  -EEXIST when
+ * there is one of that number.
+ */
+int cvmm_transport_register(const struct cvmm_link_ops *ops);
+void cvmm_transport_unregister(const struct cvmm_link_ops *ops);
+
 int cvmm_links_init(void);
 void cvmm_links_exit(void);
 
 struct cvmm_link *cvmm_link_create(struct cvmm_space *space, u32 host);
-/* CVMM_SPACE_ADD_LINK.  May sleep.  0, -EINVAL, -EEXIST (has one), -EIO (failed), ... */
+/*
+ * CVMM_SPACE_ADD_LINK.  May sleep.  0, -EINVAL, -EOPNOTSUPP (no such transport),
+ * -EEXIST (has one), -EIO (failed), ...
+ */
 int cvmm_link_attach(struct cvmm_link *link, const struct cvmm_space_link *arg);
 /* No more messages either way, queued ones are dropped.  May sleep. */
 void cvmm_link_shutdown(struct cvmm_link *link);
@@ -147,8 +174,9 @@ void cvmm_link_free(struct cvmm_link *link);
 /**
  * cvmm_link_send() - queue a message and send it if that needs no waiting
  * @msg:	header; @msg->length tells whether @page is sent
- * @page:	payload or NULL; the reference passes to the link
- * @frame:	@page is a frame of the space that this host gives away
+ * @page:	payload or NULL
+ * @frame:	@page is a frame of the space that this host gives away; else it
+ *		is lent, and the link gives it back with cvmm_frame_return()
  *
  * Never waits for the network; may sleep for memory.  Errors end the space.
  */
@@ -168,8 +196,9 @@ int cvmm_link_rx_header(struct cvmm_link *link, const u8 *hdr, struct dsm_msg *m
 
 /*
  * The message is complete; @page is the payload or NULL and passes to the
- * callee.  In process context, one at a time per link.  0 or -errno as above;
- * then the space has been told why.
+ * callee.  In process context, one at a time per lane, and nothing beside the
+ * first message of the link.  0 or -errno as above; then the space has been told
+ * why.
  */
 int cvmm_link_rx(struct cvmm_link *link, const struct dsm_msg *msg, struct page *page);
 

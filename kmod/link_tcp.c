@@ -13,6 +13,7 @@
  */
 #include <linux/file.h>
 #include <linux/kthread.h>
+#include <linux/module.h>
 #include <linux/net.h>
 #include <linux/sched.h>
 #include <linux/sched/task.h>
@@ -310,6 +311,8 @@ static void tcp_release(struct cvmm_link *link)
 const struct cvmm_link_ops cvmm_link_tcp_ops = {
 	.name = "stream",
 	.transport = CVMM_TRANSPORT_STREAM,
+	.feature = CVMM_FEATURE_LINK_STREAM,
+	.owner = THIS_MODULE,
 	.attach = tcp_attach,
 	.start = tcp_start,
 	.xmit = tcp_xmit,

@@ -241,7 +241,7 @@ static long get_info(void __user *argp)
 	struct cvmm_info info = {
 		.abi = CVMM_ABI_VERSION,
 		.engine = cvmm_hw ? cvmm_hw->engine : CVMM_ENGINE_NONE,
-		.features = CVMM_FEATURE_LINK_STREAM,
+		.features = cvmm_transport_features(),
 		.version = CVMM_VERSION,
 	};
 
@@ -275,6 +275,8 @@ static long dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return get_info(argp);
 	case CVMM_CREATE_SPACE:
 		return cvmm_space_create(argp);
+	case CVMM_RDMA_ENDPOINT:
+		return cvmm_transport_endpoint(CVMM_TRANSPORT_RDMA, argp);
 	default:
 		return -ENOTTY;
 	}

@@ -73,16 +73,16 @@ static u32 link_state(struct cvmm_link *link)
 
 static int put_link(struct sk_buff *skb, struct cvmm_link *link)
 {
-	const struct cvmm_link_ops *ops = READ_ONCE(link->ops);
+	const u32 transport = READ_ONCE(link->transport);
 	struct nlattr *nest;
 
-	if (!ops)
+	if (!transport)
 		return 0;
 	nest = nla_nest_start(skb, CVMM_NL_A_LINK);
 	if (!nest)
 		return -EMSGSIZE;
 	if (nla_put_u32(skb, CVMM_NL_LINK_A_PEER, link->host) ||
-	    nla_put_u32(skb, CVMM_NL_LINK_A_TRANSPORT, ops->transport) ||
+	    nla_put_u32(skb, CVMM_NL_LINK_A_TRANSPORT, transport) ||
 	    nla_put_u32(skb, CVMM_NL_LINK_A_STATE, link_state(link)) ||
 	    put_u64(skb, CVMM_NL_LINK_A_TX_MSGS, atomic64_read(&link->tx_msgs)) ||
 	    put_u64(skb, CVMM_NL_LINK_A_TX_BYTES, atomic64_read(&link->tx_bytes)) ||

@@ -34,6 +34,14 @@ void cvmm_space_exit(void);
  */
 int cvmm_space_create(const struct cvmm_space_config __user *ucfg);
 
+/* CVMM_FEATURE_* of the transports that can be used now.  May sleep. */
+u64 cvmm_transport_features(void);
+/*
+ * An ioctl on /dev/cvmm that makes what CVMM_SPACE_ADD_LINK takes; loads the
+ * transport's module.  A new descriptor, -EOPNOTSUPP without it, or its error.
+ */
+long cvmm_transport_endpoint(u32 transport, void __user *uarg);
+
 /* How much of a mapping may stay: the argument of a client's protect(). */
 enum cvmm_prot {
 	CVMM_PROT_NONE,		/* remove the mapping */

@@ -4,7 +4,7 @@
  * from its platform (struct dsm_ops): sending, revoking mappings, timers.
  */
 #include <linux/memcontrol.h>
-#include <linux/moduleparam.h>
+#include <linux/module.h>
 #include <linux/pagemap.h>
 #include <linux/rmap.h>
 #include <linux/sched/mm.h>
@@ -52,6 +52,27 @@ void cvmm_frame_free(struct cvmm_space *space, struct page *page)
 	page->mapping = NULL;
 	put_page(page);
 	cvmm_count(&space->stats, CVMM_SC_FRAME_FREE);
+}
+EXPORT_SYMBOL_GPL(cvmm_frame_free);
+
+/* How many messages a frame is lent to; nobody else uses the field. */
+static atomic_long_t *frame_lent(struct page *page)
+{
+	return (atomic_long_t *)&page->private;
+}
+
+static void frame_lend(struct page *page)
+{
+	get_page(page);
+	atomic_long_inc(frame_lent(page));
+}
+
+void cvmm_frame_return(struct page *page)
+{
+	atomic_long_dec(frame_lent(page));
+	/* Who sees the reference gone sees that the count is. */
+	smp_mb__after_atomic();
+	put_page(page);
 }
 
 /* Make a frame known to the memory manager as page @gfn of the space. */
@@ -123,6 +144,7 @@ struct page *cvmm_frame_for_rx(struct cvmm_space *space)
 		cvmm_count(&space->stats, CVMM_SC_FRAME_ALLOC);
 	return page;
 }
+EXPORT_SYMBOL_GPL(cvmm_frame_for_rx);
 
 /* --------------------------------------------------------------- heat */
 
@@ -168,20 +190,24 @@ static void space_send(void *ctx, u32 to, const struct dsm_msg *msg, void *frame
 	if (page && (flags & DSM_SEND_GIVE))
 		page->mapping = NULL;
 	else if (page)
-		get_page(page);
+		frame_lend(page);
 	cvmm_link_send(space->links[to], msg, page, flags & DSM_SEND_GIVE);
 }
 
 /*
  * References that are neither the core's nor a page table's are pins: somebody
  * may still write through them.  A zap in progress elsewhere (page-table entry
- * gone, TLB not yet flushed) holds a reference too, so it counts.
+ * gone, TLB not yet flushed) holds a reference too, so it counts.  Messages on
+ * their way are no pins: they only read, and a content that the protocol keeps as
+ * it is until the peer has it.
  */
 static bool frame_pinned(struct page *page)
 {
 	int refs = page_count(page);
 
-	return refs > cvmm_page_mapcount(page) + 1;
+	/* Under the page lock none is lent meanwhile, and returns count twice at most. */
+	smp_rmb();
+	return refs > cvmm_page_mapcount(page) + 1 + atomic_long_read(frame_lent(page));
 }
 
 static int space_protect(void *ctx, u64 gfn, void *frame, enum dsm_prot prot)

@@ -211,6 +211,8 @@ void cvmm_pages_destroy(struct cvmm_space *space);
 
 struct page *cvmm_frame_alloc(struct cvmm_space *space, gfp_t extra);
 void cvmm_frame_free(struct cvmm_space *space, struct page *page);
+/* A message that a frame was lent to is done with it.  Any context. */
+void cvmm_frame_return(struct page *page);
 /* For receivers: a frame for a page that arrives.  May sleep. */
 struct page *cvmm_frame_for_rx(struct cvmm_space *space);
 /*

@@ -29,7 +29,14 @@ static const char *link_state(uint32_t state)
 
 static const char *transport_name(uint32_t transport)
 {
-	return transport == CVMM_TRANSPORT_STREAM ? "stream" : "?";
+	switch (transport) {
+	case CVMM_TRANSPORT_STREAM:
+		return "stream";
+	case CVMM_TRANSPORT_RDMA:
+		return "rdma";
+	default:
+		return "?";
+	}
 }
 
 static void links_head(void)

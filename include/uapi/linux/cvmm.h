@@ -46,6 +46,7 @@ struct cvmm_info {
 #define CVMM_ENGINE_VMX		2
 	__u64 features;
 #define CVMM_FEATURE_LINK_STREAM (1ULL << 0)
+#define CVMM_FEATURE_LINK_RDMA	(1ULL << 1)	/* the module cvmm_rdma is loaded */
 	char version[32];
 };
 
@@ -99,8 +100,9 @@ struct cvmm_space_config {
  * struct cvmm_space_link - CVMM_SPACE_ADD_LINK on a space
  * @host:	the peer at the other end, < nr_hosts, not this host
  * @transport:	CVMM_TRANSPORT_*
- * @fd:		connected stream socket (TCP or AF_UNIX); the module takes its
- *		own reference, the caller may close the descriptor at once
+ * @fd:		connected stream socket (TCP or AF_UNIX), or a connected endpoint
+ *		of CVMM_RDMA_ENDPOINT; the module takes its own reference, the
+ *		caller may close the descriptor at once
  * @flags:	0
  *
  * The caller has authenticated the peer, and may have set up kernel TLS on the
@@ -112,6 +114,7 @@ struct cvmm_space_link {
 	__u32 host;
 	__u32 transport;
 #define CVMM_TRANSPORT_STREAM	1
+#define CVMM_TRANSPORT_RDMA	2
 	__s32 fd;
 	__u32 flags;
 };
@@ -138,9 +141,70 @@ struct cvmm_space_status {
 	char reason[CVMM_REASON_LEN];
 };
 
+#define CVMM_RDMA_TOKEN_LEN	32
+#define CVMM_RDMA_MAX_QPS	8
+
+/**
+ * struct cvmm_rdma_endpoint - CVMM_RDMA_ENDPOINT on /dev/cvmm
+ * @flags:	CVMM_RDMA_LISTEN to wait for the peer, 0 to connect to it
+ * @family:	AF_INET or AF_INET6
+ * @port:	host byte order.  LISTEN: 0, and the port is returned here
+ * @addr:	LISTEN: the address of this host's RDMA device, else the peer's; in
+ *		network byte order, IPv4 in the first four bytes
+ * @scope_id:	IPv6 only: interface of a link-local address
+ * @nr_qps:	1..CVMM_RDMA_MAX_QPS connections that share the load; 0 when
+ *		listening, the peer decides
+ * @token:	what this end shows to the peer
+ * @peer_token:	what the peer has to show
+ *
+ * Makes one end of an RDMA connection: a new descriptor (O_CLOEXEC) that becomes
+ * readable and writable (poll) once it is connected, and reports POLLERR | POLLHUP
+ * when it has failed; CVMM_RDMA_STATUS on it tells why.  Connected it is handed
+ * to CVMM_SPACE_ADD_LINK.  To close the descriptor gives it up.
+ *
+ * The caller draws two random tokens for one connection, and gives them to both
+ * hosts over a channel that is authenticated and encrypted.  They cross the fabric
+ * in the clear, each once: who has not the right one is refused, and nothing is
+ * sent or taken before.  The pages themselves are not encrypted.
+ *
+ * EOPNOTSUPP: the module cvmm_rdma is not there.  ENODEV, EADDRNOTAVAIL: no RDMA
+ * device has this address (when connecting the status tells that).
+ */
+struct cvmm_rdma_endpoint {
+	__u32 flags;
+#define CVMM_RDMA_LISTEN	(1U << 0)
+	__u16 family;
+	__u16 port;
+	__u8 addr[16];
+	__u32 scope_id;
+	__u32 nr_qps;
+	__u8 token[CVMM_RDMA_TOKEN_LEN];
+	__u8 peer_token[CVMM_RDMA_TOKEN_LEN];
+};
+
+/**
+ * struct cvmm_rdma_status - CVMM_RDMA_STATUS on an endpoint
+ * @state:	CVMM_RDMA_WAITING, _CONNECTED or _FAILED
+ * @error:	positive errno of the failure, 0 if none
+ * @reason:	one line for the user, NUL-terminated
+ */
+struct cvmm_rdma_status {
+	__u32 state;
+#define CVMM_RDMA_WAITING	0
+#define CVMM_RDMA_CONNECTED	1
+#define CVMM_RDMA_FAILED	2
+	__u32 error;
+	char reason[CVMM_REASON_LEN];
+};
+
 /* On /dev/cvmm */
 #define CVMM_GET_INFO		_IOR(CVMMIO, 0x00, struct cvmm_info)
 #define CVMM_CREATE_SPACE	_IOW(CVMMIO, 0x01, struct cvmm_space_config)
+
+#define CVMM_RDMA_ENDPOINT	_IOWR(CVMMIO, 0x02, struct cvmm_rdma_endpoint)
+
+/* On an endpoint */
+#define CVMM_RDMA_STATUS	_IOR(CVMMIO, 0x20, struct cvmm_rdma_status)
 
 /* On a space */
 #define CVMM_SPACE_ADD_LINK	_IOW(CVMMIO, 0x10, struct cvmm_space_link)

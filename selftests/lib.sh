@@ -61,6 +61,25 @@ cvmm_ko()	{ echo "$CVMM_TREE/build/kmod-$(uname -r)/cvmm.ko"; }
 cvmm_load()	{ insmod "$(cvmm_ko)" "$@"; }
 cvmm_unload()	{ rmmod cvmm; }
 
+# RDMA in software on eth0, as device rxe0, between two hosts or within one.  Host N is
+# 10.78.0.N+1 there: a peer-to-peer address, as 10.77.0.N+1 is, gives an RDMA device
+# the other host's.
+rdma_up()
+{
+	# The first is what rdma_rxe computes its checksums with, and does not load.
+	ip addr add "10.78.0.$((CVMM_HOST + 1))/24" dev eth0 &&
+		modprobe -a crc32_generic rdma_rxe rdma_cm && rdma link add rxe0 type rxe netdev eth0
+}
+rdma_down()
+{
+	if rdma dev show rxe0 >/dev/null 2>&1; then
+		rdma link delete rxe0 || return
+	fi
+	ip addr delete "10.78.0.$((CVMM_HOST + 1))/24" dev eth0
+}
+cvmm_rdma_load()	{ insmod "$CVMM_TREE/build/kmod-$(uname -r)/cvmm_rdma.ko"; }
+cvmm_rdma_unload()	{ rmmod cvmm_rdma; }
+
 # kernel_usage: three numbers, settled: unreclaimable slab, page tables, per-cpu and
 # vmalloc memory in kB; memory in use for anything but caches in kB; open files.  Free
 # pages on a CPU's own list ("count:" in zoneinfo), megabytes since Linux 6.7, are free.

@@ -11,7 +11,7 @@ kver=$(scripts/kernels --version 6.1)
 rm -rf "$dest"
 check "make install" make --no-print-directory install DESTDIR="$dest" PREFIX=/opt/cvmm KVER=6.1
 for f in opt/cvmm/sbin/vmmd opt/cvmm/bin/cvmm-run opt/cvmm/bin/cvmm opt/cvmm/include/linux/cvmm.h \
-	 lib/modules/"$kver"/updates/cvmm.ko; do
+	 lib/modules/"$kver"/updates/cvmm.ko lib/modules/"$kver"/updates/cvmm_rdma.ko; do
 	check "/$f is there" test -s "$dest/$f"
 done
 check "nothing else at the top" test "$(cd "$dest" && echo *)" = "lib opt"

@@ -55,15 +55,20 @@ int space_create(const struct cvmm_space_config *cfg)
 	return fd;
 }
 
-int space_add_link(int space, unsigned int host, int sock)
+int space_add_link_over(int space, unsigned int host, uint32_t transport, int fd)
 {
 	struct cvmm_space_link link = {
 		.host = host,
-		.transport = CVMM_TRANSPORT_STREAM,
-		.fd = sock,
+		.transport = transport,
+		.fd = fd,
 	};
 
 	return ioctl(space, CVMM_SPACE_ADD_LINK, &link);
+}
+
+int space_add_link(int space, unsigned int host, int sock)
+{
+	return space_add_link_over(space, host, CVMM_TRANSPORT_STREAM, sock);
 }
 
 struct cvmm_space_status space_status(int space)
@@ -110,6 +115,7 @@ void socket_pair(int fds[2], enum join join)
 void cluster_create(struct cluster *c, const char *name, unsigned int nr, size_t pages,
 		    enum join join)
 {
+	const uint32_t transport = join == JOIN_RDMA ? CVMM_TRANSPORT_RDMA : CVMM_TRANSPORT_STREAM;
 	struct cvmm_home_range ranges[MAX_NODES];
 	struct cvmm_space_config cfg;
 	int fds[2];
@@ -131,9 +137,12 @@ void cluster_create(struct cluster *c, const char *name, unsigned int nr, size_t
 		if (n->mem == MAP_FAILED)
 			die("mmap of a space");
 		for (unsigned int j = 0; j < i; j++) {
-			socket_pair(fds, join);
-			if (space_add_link(n->fd, j, fds[0]) ||
-			    space_add_link(c->node[j].fd, i, fds[1]))
+			if (join == JOIN_RDMA)
+				endpoint_pair(fds, 1 + (i + j) % 4);
+			else
+				socket_pair(fds, join);
+			if (space_add_link_over(n->fd, j, transport, fds[0]) ||
+			    space_add_link_over(c->node[j].fd, i, transport, fds[1]))
 				die("CVMM_SPACE_ADD_LINK");
 			close(fds[0]);
 			close(fds[1]);

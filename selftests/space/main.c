@@ -98,6 +98,9 @@ static const struct {
 	{ "cycle", test_cycle },
 	{ "netlink", test_netlink },
 	{ "remote", test_remote },
+	{ "rdma", test_rdma },
+	{ "rdma-remove", test_rdma_remove },
+	{ "rdma-remote", test_rdma_remote },
 };
 
 int main(int argc, char **argv)

@@ -223,31 +223,27 @@ static void test_beside(void)
 	cluster_destroy(&b);
 }
 
-void test_pair(void)
+void pair_run(unsigned int nr, enum join join, const char *name)
 {
-	static const struct {
-		unsigned int nr;
-		enum join join;
-		const char *name;
-	} shapes[] = {
-		{ 2, JOIN_UNIX, "unix" },
-		{ 2, JOIN_TCP, "tcp" },
-		{ 4, JOIN_TCP, "tcp" },
-	};
 	struct space_info info;
 	struct cluster c;
 
-	for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
-		note("%u hosts over %s", shapes[i].nr, shapes[i].name);
-		cluster_create(&c, "pair", shapes[i].nr, PAGES, shapes[i].join);
-		test_values(&c);
-		test_atomics(&c);
-		test_litmus(&c);
-		ok(space_info(c.node[0].name, &info) && info.links_up == c.nr - 1 && !info.state,
-		   "all links are up");
-		ok(spaces_dump() == c.nr, "all spaces are listed");
-		cluster_destroy(&c);
-	}
+	note("%u hosts over %s", nr, name);
+	cluster_create(&c, "pair", nr, PAGES, join);
+	test_values(&c);
+	test_atomics(&c);
+	test_litmus(&c);
+	ok(space_info(c.node[0].name, &info) && info.links_up == c.nr - 1 && !info.state,
+	   "all links are up");
+	ok(spaces_dump() == c.nr, "all spaces are listed");
+	cluster_destroy(&c);
+}
+
+void test_pair(void)
+{
+	pair_run(2, JOIN_UNIX, "unix");
+	pair_run(2, JOIN_TCP, "tcp");
+	pair_run(4, JOIN_TCP, "tcp");
 	test_beside();
 	ok(spaces_dump() == 0, "no space is left");
 }
@@ -296,7 +292,7 @@ static void *stress_thread(void *arg)
 	return NULL;
 }
 
-static void stress(unsigned int nr, unsigned int threads, unsigned int loops, enum join join)
+void stress_run(unsigned int nr, unsigned int threads, unsigned int loops, enum join join)
 {
 	struct job jobs[4 * MAX_NODES];
 	uint64_t want = 0, found = 0, errors = 0, begin;
@@ -341,8 +337,8 @@ static void stress(unsigned int nr, unsigned int threads, unsigned int loops, en
 
 void test_stress(void)
 {
-	stress(2, 2, 2000, JOIN_TCP);
-	stress(4, 2, 800, JOIN_UNIX);
-	stress(3, 1, 2000, JOIN_TCP);
+	stress_run(2, 2, 2000, JOIN_TCP);
+	stress_run(4, 2, 800, JOIN_UNIX);
+	stress_run(3, 1, 2000, JOIN_TCP);
 	ok(spaces_dump() == 0, "no space is left");
 }

@@ -84,7 +84,35 @@ static bool add_together(uint8_t *mem, unsigned int host)
 	return good && *(word *)(mem + PAGE * PAGES / 2) == 2 * ADDS;
 }
 
-void test_remote(void)
+/* As vmmd does it: what the ends have to know goes over a connection they trust. */
+static int connect_rdma(unsigned int host, int sock)
+{
+	struct cvmm_rdma_endpoint e, mine;
+	int fd;
+
+	if (host == 1) {
+		endpoint_init(&e, rdma_address(1));
+		fd = endpoint_open(&e);
+		if (fd < 0)
+			die("CVMM_RDMA_ENDPOINT");
+		if (write(sock, &e, sizeof(e)) != sizeof(e))
+			die("write");
+	} else {
+		if (recv(sock, &e, sizeof(e), MSG_WAITALL) != sizeof(e))
+			die("recv");
+		endpoint_mirror(&mine, &e, 4);
+		fd = endpoint_open(&mine);
+		if (fd < 0)
+			die("CVMM_RDMA_ENDPOINT");
+	}
+	if (!endpoint_wait(fd)) {
+		note("%s", endpoint_status(fd).reason);
+		die("the RDMA connection");
+	}
+	return fd;
+}
+
+static void remote_run(bool rdma)
 {
 	const char *env = getenv("CVMM_HOST");
 	const unsigned int host = env ? atoi(env) : 0;
@@ -95,7 +123,7 @@ void test_remote(void)
 	volatile uint64_t begin = 0;
 	bool good;
 	uint8_t *mem;
-	int fd, sock;
+	int fd, sock, ep;
 
 	config_init(&cfg, ranges, "remote", host, 2, PAGES, 0x5eed);
 	fd = space_create(&cfg);
@@ -104,8 +132,14 @@ void test_remote(void)
 	if (mem == MAP_FAILED)
 		die("space");
 	sock = connect_hosts(host);
-	if (space_add_link(fd, !host, sock))
+	if (rdma) {
+		ep = connect_rdma(host, sock);
+		if (space_add_link_over(fd, !host, CVMM_TRANSPORT_RDMA, ep))
+			die("CVMM_SPACE_ADD_LINK");
+		close(ep);
+	} else if (space_add_link(fd, !host, sock)) {
 		die("CVMM_SPACE_ADD_LINK");
+	}
 	close(sock);
 
 	good = add_together(mem, host);
@@ -149,4 +183,14 @@ void test_remote(void)
 	munmap(mem, 2 * PAGES * PAGE);
 	close(fd);
 	ok(spaces_dump() == 0, "no space is left");
+}
+
+void test_remote(void)
+{
+	remote_run(false);
+}
+
+void test_rdma_remote(void)
+{
+	remote_run(true);
 }

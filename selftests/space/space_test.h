@@ -29,7 +29,7 @@ uint64_t now_ns(void);
 int in_child(int (*fn)(void *arg), void *arg);
 
 /* ---- spaces (lib.c) */
-enum join { JOIN_UNIX, JOIN_TCP };
+enum join { JOIN_UNIX, JOIN_TCP, JOIN_RDMA };
 
 struct node {
 	int fd;			/* the space, -1: none */
@@ -52,12 +52,29 @@ void config_init(struct cvmm_space_config *cfg, struct cvmm_home_range *ranges,
 		 const char *name, unsigned int host, unsigned int nr, size_t pages,
 		 uint64_t id);
 int space_create(const struct cvmm_space_config *cfg);
+/* The connection @fd of CVMM_TRANSPORT_*. */
+int space_add_link_over(int space, unsigned int host, uint32_t transport, int fd);
 int space_add_link(int space, unsigned int host, int sock);
 struct cvmm_space_status space_status(int space);
 /* Wait until the space has failed; false after @timeout_ms. */
 bool space_wait_failed(int space, int timeout_ms);
 
 void socket_pair(int fds[2], enum join join);
+
+/* ---- RDMA (endpoint.c) */
+/* This host's address, whose device has RDMA, as "10.78.0.1". */
+const char *rdma_address(unsigned int host);
+/* An endpoint with random tokens; @addr in dotted form.  As the ioctl returns. */
+void endpoint_init(struct cvmm_rdma_endpoint *e, const char *addr);
+/* The other end of @e, which listens. */
+void endpoint_mirror(struct cvmm_rdma_endpoint *peer, const struct cvmm_rdma_endpoint *e,
+		     unsigned int nr_qps);
+int endpoint_open(struct cvmm_rdma_endpoint *e);
+struct cvmm_rdma_status endpoint_status(int fd);
+/* Wait until it has connected (true) or failed, at most 10 s. */
+bool endpoint_wait(int fd);
+/* Two connected ends on this host. */
+void endpoint_pair(int fds[2], unsigned int nr_qps);
 void cluster_create(struct cluster *c, const char *name, unsigned int nr, size_t pages,
 		    enum join join);
 void cluster_destroy(struct cluster *c);
@@ -91,6 +108,10 @@ uint64_t cluster_counter(struct cluster *c, const char *name);
 bool space_info(const char *space, struct space_info *out);
 unsigned int spaces_dump(void);
 
+/* ---- pair.c, over any transport */
+void pair_run(unsigned int nr, enum join join, const char *name);
+void stress_run(unsigned int nr, unsigned int threads, unsigned int loops, enum join join);
+
 /* ---- groups */
 void test_local(void);
 void test_pair(void);
@@ -101,5 +122,8 @@ void test_fuzz(void);
 void test_cycle(void);
 void test_netlink(void);
 void test_remote(void);
+void test_rdma(void);
+void test_rdma_remove(void);
+void test_rdma_remote(void);
 
 #endif /* SPACE_TEST_H */

@@ -196,6 +196,7 @@ help:
 	@echo 'make check-unit     the unit tests alone'
 	@echo 'make check-long     tests that take long (selftests/long.list)'
 	@echo 'make model          the coherence protocol, model-checked (model-full: longer)'
+	@echo 'make bench-sim      messages, bytes and latencies of 2 to 64 simulated hosts'
 	@echo 'make soak           its simulator and fuzzers, for long (SEEDS=1000 SEED=1: 64 hosts)'
 	@echo 'make module         cvmm.ko, in $(KOUT)'
 	@echo 'make programs       vmmd, cvmm-run, cvmm, in build/'

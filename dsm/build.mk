@@ -2,18 +2,29 @@
 # The coherence core's simulator, fuzzers and tests.  The core itself (dsm/*.c)
 # goes into cvmm.ko through Kbuild and into every program here.
 
+DSM_SIM := $(filter-out dsm/sim/bench.c,$(wildcard dsm/*.[ch] dsm/sim/*.[ch]))
+
 # dsm-sim-bugs is the simulator with the deliberate bugs that prove its oracle.
-$(O)/dsm-sim: $(wildcard dsm/*.[ch] dsm/sim/*.[ch])
+$(O)/dsm-sim: $(DSM_SIM)
 	@mkdir -p $(@D)
 	$(CC) $(UFLAGS) $(CFLAGS) -O3 -flto -DDSM_TEST_MARKS -o $@ $(filter %.c,$^)
 
-$(O)/dsm-sim-san: $(wildcard dsm/*.[ch] dsm/sim/*.[ch])
+$(O)/dsm-sim-san: $(DSM_SIM)
 	@mkdir -p $(@D)
 	$(CC) $(UFLAGS) -O1 -g $(SANITIZE) -o $@ $(filter %.c,$^)
 
-$(O)/dsm-sim-bugs: $(wildcard dsm/*.[ch] dsm/sim/*.[ch])
+$(O)/dsm-sim-bugs: $(DSM_SIM)
 	@mkdir -p $(@D)
 	$(CC) $(UFLAGS) $(CFLAGS) -DDSM_TEST_BUGS -o $@ $(filter %.c,$^)
+
+# The protocol over a simulated fabric: tables to the terminal, JSON to build/.
+$(O)/dsm-bench: $(wildcard dsm/*.[ch]) dsm/sim/bench.c $(filter-out dsm/sim/main.c,$(wildcard dsm/sim/*.[ch]))
+	@mkdir -p $(@D)
+	$(CC) $(UFLAGS) $(CFLAGS) -O3 -flto -o $@ $(sort $(filter %.c,$^))
+
+.PHONY: bench-sim
+bench-sim: $(O)/dsm-bench
+	$(O)/dsm-bench --json $(O)/bench-sim.json
 
 # Fuzzers: each has LLVMFuzzerTestOneInput().  With clang, libFuzzer drives it;
 # without, fuzz/driver.c does, from a seed, for a bounded number of inputs.
@@ -31,7 +42,7 @@ endef
 $(foreach f,$(DSM_FUZZERS),$(eval $(call dsm-fuzzer,$(f))))
 
 TESTS += $(O)/tests/dsm/sim
-$(O)/tests/dsm/sim: dsm/tests/sim.sh $(O)/dsm-sim-san $(O)/dsm-sim $(O)/dsm-sim-bugs $(DSM_FUZZERS:%=$(O)/dsm-fuzz-%)
+$(O)/tests/dsm/sim: dsm/tests/sim.sh $(O)/dsm-sim-san $(O)/dsm-sim $(O)/dsm-sim-bugs $(O)/dsm-bench $(DSM_FUZZERS:%=$(O)/dsm-fuzz-%)
 	@mkdir -p $(@D)
 	install -m 755 $< $@
 

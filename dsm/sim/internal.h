@@ -43,6 +43,7 @@ struct sim_vcpu {
 	bool write;
 	bool plain;		/* reads as a page-table walk does */
 	bool waited;		/* this instruction, for a page */
+	u64 fault_ns;		/* since when for the page that it waits for now, 0: none */
 	u64 tries;
 	u32 nr;
 	struct {
@@ -61,6 +62,8 @@ struct sim_host {
 	struct sim_map *maps;		/* by gfn */
 	u64 *timer;			/* by gfn: time set, 0 none */
 	u64 stalled_until;
+	u64 sends_until;
+	u64 handles_until;
 };
 
 struct sim_event {

@@ -38,6 +38,7 @@ static void usage(FILE *f)
 "Overrides of what the seed chooses:\n"
 "  --hosts --gfns --vcpus --copiers --pages --ops --write-pct --same-set\n"
 "  --delay-min --delay-max --per-gfn-order --pin --quit --hold-max --hold-min --hold-yield\n"
+"  --wake --slow --enter --think --pairs --page-ns --gbps --handle\n"
 "  --fail-permille --fail-nth --drop-at    (times in ns, chances in permille)\n"
 "  --migrate-pct --no-migratory --far --tail --stall --stall-max\n"
 "  --fair N           no wait may be longer than N fair shares\n");
@@ -46,7 +47,7 @@ static void usage(FILE *f)
 enum {
 	O_SEED = 256, O_RUNS, O_SECONDS, O_PROGRESS, O_TRACE, O_STATS, O_INJECT, O_SWEEP, O_BUG, O_PROVE, O_COVER, O_HELP,
 	O_HOSTS, O_GFNS, O_VCPUS, O_COPIERS, O_PAGES, O_OPS, O_WRITE, O_SAME, O_DMIN, O_DMAX,
-	O_ORDER, O_PIN, O_QUIT, O_HMAX, O_HMIN, O_HYIELD, O_FAILP, O_FAILN, O_DROP, O_MIGRATE,
+	O_ORDER, O_PIN, O_QUIT, O_HMAX, O_HMIN, O_HYIELD, O_PAIRS, O_PAGE_NS, O_GBPS, O_HANDLE, O_WAKE, O_SLOW, O_ENTER, O_THINK, O_FAILP, O_FAILN, O_DROP, O_MIGRATE,
 	O_NO_MIG, O_FAR, O_TAIL, O_STALL, O_STALL_MAX, O_FAIR, O_NR
 };
 
@@ -64,7 +65,10 @@ static const struct option options[] = {
 	{ "per-gfn-order", 1, NULL, O_ORDER }, { "pin", 1, NULL, O_PIN },
 	{ "quit", 1, NULL, O_QUIT }, { "hold-max", 1, NULL, O_HMAX },
 	{ "hold-min", 1, NULL, O_HMIN },
-	{ "hold-yield", 1, NULL, O_HYIELD }, { "fail-permille", 1, NULL, O_FAILP },
+	{ "hold-yield", 1, NULL, O_HYIELD }, { "pairs", 1, NULL, O_PAIRS },
+	{ "page-ns", 1, NULL, O_PAGE_NS }, { "gbps", 1, NULL, O_GBPS },
+	{ "handle", 1, NULL, O_HANDLE }, { "wake", 1, NULL, O_WAKE },
+	{ "slow", 1, NULL, O_SLOW }, { "enter", 1, NULL, O_ENTER }, { "think", 1, NULL, O_THINK }, { "fail-permille", 1, NULL, O_FAILP },
 	{ "fail-nth", 1, NULL, O_FAILN }, { "drop-at", 1, NULL, O_DROP },
 	{ "far", 1, NULL, O_FAR }, { "tail", 1, NULL, O_TAIL },
 	{ "stall", 1, NULL, O_STALL }, { "stall-max", 1, NULL, O_STALL_MAX },
@@ -100,6 +104,14 @@ static void override(struct sim_params *p)
 	SET(O_HMAX, hold_max_ns);
 	SET(O_HMIN, hold_min_ns);
 	SET(O_HYIELD, hold_yield_ns);
+	SET(O_PAIRS, pairs);
+	SET(O_PAGE_NS, page_ns);
+	SET(O_GBPS, gbps);
+	SET(O_HANDLE, handle_ns);
+	SET(O_WAKE, wake_ns);
+	SET(O_SLOW, slow_permille);
+	SET(O_ENTER, enter_ns);
+	SET(O_THINK, think_ns);
 	SET(O_FAILP, fail_permille);
 	SET(O_FAILN, fail_nth);
 	SET(O_DROP, drop_at_ns);

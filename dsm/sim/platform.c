@@ -131,11 +131,20 @@ static void op_send(void *ctx, u32 to, const struct dsm_msg *msg, void *frame, u
 	u64 link = (u64)host->id * s->p.hosts + to;
 	u64 *busy = &s->link_busy[s->p.per_gfn_order ? link * s->p.gfns + msg->gfn : link];
 	u64 when = s->now + delay(s, host->id, to);
+	u64 bits = 8 * (DSM_WIRE_SIZE + msg->length);
 	struct sim_frame *f = frame;
 	struct sim_event *ev;
 
 	if (to == host->id || to >= s->p.hosts || !msg->length != !frame)
 		sim_violation(s, "host %u: send() to %u with a wrong argument", host->id, to);
+	if (s->p.gbps) {
+		if (host->sends_until < s->now)
+			host->sends_until = s->now;
+		host->sends_until += bits / s->p.gbps;
+		when += host->sends_until - s->now;
+	}
+	if (frame)
+		when += s->p.page_ns;
 	if (when <= *busy)
 		when = *busy + 1;
 	*busy = when;

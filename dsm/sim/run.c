@@ -10,6 +10,7 @@
 void sim_params_random(struct sim_params *p, u64 seed)
 {
 	struct sim s = { .rng = seed * 0x2545f4914f6cdd1dULL + 1 };
+	u64 collect;
 
 	memset(p, 0, sizeof(*p));
 	p->seed = seed;
@@ -31,9 +32,6 @@ void sim_params_random(struct sim_params *p, u64 seed)
 	p->pin_permille = sim_chance(&s, 300) ? (u32)sim_rand(&s, 200) : 0;
 	p->quit_permille = sim_chance(&s, 300) ? (u32)sim_rand(&s, 50) : 0;
 	p->hold_max_ns = sim_chance(&s, 200) ? 1 + sim_rand(&s, 100000000) : 0;
-	/* A hold must outlast the collection of an instruction's pages. */
-	if (p->hold_max_ns && p->hold_max_ns < 10 * p->delay_max_ns + 5000000)
-		p->hold_max_ns = 10 * p->delay_max_ns + 5000000;
 	p->hold_min_ns = 100000 + sim_rand(&s, 100000);
 	p->migrate_pct = sim_chance(&s, 600) ? (u32)sim_rand(&s, 101) : 0;
 	p->no_migratory = sim_chance(&s, 150);
@@ -41,6 +39,14 @@ void sim_params_random(struct sim_params *p, u64 seed)
 	p->tail_permille = sim_chance(&s, 200) ? (u32)sim_rand(&s, 100) : 0;
 	p->stall_permille = sim_chance(&s, 200) ? 1 + (u32)sim_rand(&s, 3) : 0;
 	p->stall_max_ns = p->stall_permille ? sim_rand(&s, 30000000) : 0;
+	p->wake_ns = 50000;
+	p->slow_permille = 30;
+	p->enter_ns = 20000;
+	p->think_ns = 1000000;
+	/* A hold must outlast the collection of an instruction's pages. */
+	collect = 10 * p->delay_max_ns * (p->far_pct ? 10 : 1) + 5000000;
+	if (p->hold_max_ns && p->hold_max_ns < collect)
+		p->hold_max_ns = collect;
 }
 
 void sim_print_repro(FILE *f, const struct sim_params *p)
@@ -48,11 +54,13 @@ void sim_print_repro(FILE *f, const struct sim_params *p)
 	fprintf(f, "dsm-sim --seed %llu --hosts %u --gfns %u --vcpus %u --copiers %u --pages %u "
 		"--ops %u --write-pct %u --same-set %u --delay-min %llu --delay-max %llu "
 		"--per-gfn-order %u --pin %u --quit %u --hold-max %llu --hold-min %llu --hold-yield %llu "
+		"--pairs %u --page-ns %llu --gbps %u --handle %llu --wake %llu --slow %u --enter %llu --think %llu "
 		"--fail-permille %u --fail-nth %llu --drop-at %llu --migrate-pct %u "
 		"--no-migratory %u --far %u --tail %u --stall %u --stall-max %llu --fair %u\n",
 		p->seed, p->hosts, p->gfns, p->vcpus, p->copiers, p->pages, p->ops, p->write_pct,
 		p->same_set, p->delay_min_ns, p->delay_max_ns, p->per_gfn_order, p->pin_permille,
-		p->quit_permille, p->hold_max_ns, p->hold_min_ns, p->hold_yield_ns, p->fail_permille, p->fail_nth,
+		p->quit_permille, p->hold_max_ns, p->hold_min_ns, p->hold_yield_ns,
+		p->pairs, p->page_ns, p->gbps, p->handle_ns, p->wake_ns, p->slow_permille, p->enter_ns, p->think_ns, p->fail_permille, p->fail_nth,
 		p->drop_at_ns, p->migrate_pct, p->no_migratory,
 		p->far_pct, p->tail_permille, p->stall_permille, p->stall_max_ns, p->fair);
 }
@@ -212,6 +220,13 @@ bool sim_run(const struct sim_params *p, struct sim_result *res)
 			if (host->stalled_until > s.now) {
 				sim_event_defer(&s, &ev, host->stalled_until);
 				continue;
+			}
+			if (ev.kind == EV_MSG && p->handle_ns) {
+				if (host->handles_until > s.now) {
+					sim_event_defer(&s, &ev, host->handles_until);
+					continue;
+				}
+				host->handles_until = s.now + p->handle_ns;
 			}
 			if (sim_chance(&s, p->stall_permille))
 				host->stalled_until = s.now + sim_rand(&s, p->stall_max_ns);

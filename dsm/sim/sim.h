@@ -31,8 +31,12 @@ struct sim_params {
 	u32 migrate_pct;	/* instructions followed by one that writes the same pages */
 	u32 no_migratory;	/* pages are never handed over on a read */
 	u32 same_set;		/* all instructions want the same pages: worst contention */
+	u32 pairs;		/* each page is written by one host and read by another */
 	u64 delay_min_ns;	/* of a message */
 	u64 delay_max_ns;
+	u64 page_ns;		/* that much more with a page */
+	u32 gbps;		/* a host's messages leave one after the other; 0: at once */
+	u64 handle_ns;		/* a host handles those it receives one after the other */
 	u32 far_pct;		/* pairs of hosts that are ten times as far apart */
 	u32 tail_permille;	/* messages that take up to twenty times as long */
 	u32 stall_permille;	/* steps after which the host does nothing for a while */
@@ -40,6 +44,10 @@ struct sim_params {
 	u32 per_gfn_order;	/* links keep order per page only */
 	u32 pin_permille;	/* accesses that pin the page for up to 3 ms */
 	u32 quit_permille;	/* waits that are given up */
+	u64 wake_ns;		/* a thread that was woken runs, at most so long after that */
+	u32 slow_permille;	/* ... but so many have to wait for a core, up to 2 ms */
+	u64 enter_ns;		/* from a fault that is served into the guest, at most */
+	u64 think_ns;		/* between two instructions, at most, of one in five */
 	u64 hold_max_ns;	/* 0: default */
 	u64 hold_min_ns;
 	u64 hold_yield_ns;	/* 0: default */
@@ -49,6 +57,10 @@ struct sim_params {
 	u32 fair;		/* no wait may be longer than so many fair shares; 0: any */
 	u32 trace;
 };
+
+/* Latencies: eight steps to each power of two, of ns. */
+#define SIM_HIST_SUB	8
+#define SIM_HIST	(40 * SIM_HIST_SUB)
 
 /* What came out. */
 struct sim_result {
@@ -65,8 +77,13 @@ struct sim_result {
 	u64 wait_bound_ns;	/* what max_wait_ns was held against */
 	u64 fair_ns;		/* wait of a fair queue: one instruction that waited of each vCPU */
 	u64 messages;
+	u64 faults;		/* that had to wait, each from its request to the grant */
+	u64 fault_hist[SIM_HIST];
 	u64 events[DSM_EV_NR];
 };
+
+/* The latency that @permille of the faults do not exceed, ns; 0 if there were none. */
+u64 sim_fault_latency(const struct sim_result *res, u32 permille);
 
 void sim_params_random(struct sim_params *p, u64 seed);
 

@@ -11,13 +11,14 @@
 #include "internal.h"
 
 #define SLOW_WAKE_NS	2000000ULL	/* a thread that has to wait for a core */
-#define WAKE_NS		50000ULL
 
 u64 sim_wait_bound(const struct sim *s)
 {
 	const struct sim_params *p = &s->p;
-	u64 hold = p->hold_max_ns ? p->hold_max_ns : 20000000ULL;
-	u64 delay = p->delay_max_ns * (p->far_pct ? 10 : 1) * (p->tail_permille ? 20 : 1);
+	u64 delay = p->delay_max_ns * (p->far_pct ? 10 : 1) * (p->tail_permille ? 20 : 1) +
+		    p->page_ns + p->hosts * (p->handle_ns + (p->gbps ? 40000 / p->gbps : 0));
+	u64 longest = 8 * 3 * delay < 500000000ULL ? 8 * 3 * delay : 500000000ULL;
+	u64 hold = p->hold_max_ns ? p->hold_max_ns : longest > 20000000ULL ? longest : 20000000ULL;
 	u64 page = hold + 8 * delay + 2 * SLOW_WAKE_NS + (p->pin_permille ? 10000000ULL : 0) +
 		   (p->stall_permille ? 8 * p->stall_max_ns : 0);
 
@@ -37,7 +38,8 @@ void sim_vcpu_schedule(struct sim *s, struct sim_vcpu *v, u64 delay)
 
 static u64 wake_delay(struct sim *s)
 {
-	return sim_chance(s, 30) ? sim_rand(s, SLOW_WAKE_NS) : 2000 + sim_rand(s, WAKE_NS);
+	return sim_chance(s, s->p.slow_permille) ? sim_rand(s, SLOW_WAKE_NS) :
+						   s->p.wake_ns / 25 + sim_rand(s, s->p.wake_ns);
 }
 
 void sim_vcpu_init(struct sim *s)
@@ -72,6 +74,14 @@ void sim_vcpu_wake(struct sim *s, u32 host, u64 gfn)
 	}
 }
 
+/* One of the pages that this host's pair shares. */
+static u64 paired(struct sim *s, const struct sim_vcpu *v)
+{
+	u64 pairs = (s->p.hosts + 1) / 2;
+
+	return (v->host / 2 + sim_rand(s, s->p.gfns / pairs) * pairs) % s->p.gfns;
+}
+
 static void new_instruction(struct sim *s, struct sim_vcpu *v)
 {
 	u32 i, k, most = v->copier ? 1 : s->p.pages;
@@ -99,12 +109,14 @@ static void new_instruction(struct sim *s, struct sim_vcpu *v)
 		bool again;
 
 		do {
-			v->need[i].gfn = s->p.same_set ? sim_rand(s, most) : sim_rand(s, s->p.gfns);
+			v->need[i].gfn = s->p.same_set ? sim_rand(s, most) :
+					 s->p.pairs ? paired(s, v) : sim_rand(s, s->p.gfns);
 			again = false;
 			for (k = 0; k < i; k++)
 				again |= v->need[k].gfn == v->need[i].gfn;
 		} while (again);
-		v->need[i].write = !v->again && sim_rand(s, 100) < s->p.write_pct;
+		v->need[i].write = s->p.pairs ? v->host % 2 == 0 :
+				   !v->again && sim_rand(s, 100) < s->p.write_pct;
 	}
 }
 
@@ -144,7 +156,7 @@ static void finished(struct sim *s, struct sim_vcpu *v)
 		       (u32)(v - s->vcpus), wait / 1000, v->tries);
 	v->state = VCPU_THINK;
 	if (--v->ops_left)
-		sim_vcpu_schedule(s, v, sim_chance(s, 200) ? sim_rand(s, 1000000) : 500);
+		sim_vcpu_schedule(s, v, sim_chance(s, 200) ? sim_rand(s, s->p.think_ns) : 500);
 	else
 		v->state = VCPU_DONE;
 }
@@ -153,6 +165,41 @@ static void quit(struct sim *s, struct sim_vcpu *v)
 {
 	(void)s;
 	v->state = VCPU_DONE;
+}
+
+static u32 hist_slot(u64 ns)
+{
+	u32 exp = 0;
+
+	for (; ns >= 2 * SIM_HIST_SUB; ns >>= 1)
+		exp++;
+	ns += (u64)exp * SIM_HIST_SUB;
+	return ns < SIM_HIST ? (u32)ns : SIM_HIST - 1;
+}
+
+u64 sim_fault_latency(const struct sim_result *res, u32 permille)
+{
+	u64 seen = 0;
+	u32 i, exp;
+
+	for (i = 0; i < SIM_HIST && res->faults; i++) {
+		seen += res->fault_hist[i];
+		if (seen * 1000 >= res->faults * permille)
+			break;
+	}
+	if (!res->faults || i < 2 * SIM_HIST_SUB)
+		return res->faults ? i : 0;
+	exp = i / SIM_HIST_SUB - 1;
+	return (u64)(i - exp * SIM_HIST_SUB) << exp;
+}
+
+static void note_fault(struct sim *s, struct sim_vcpu *v)
+{
+	if (!v->fault_ns)
+		return;
+	s->res->faults++;
+	s->res->fault_hist[hist_slot(s->now - v->fault_ns)]++;
+	v->fault_ns = 0;
 }
 
 /* Ask for v->gfn; true when the vCPU may go on at once. */
@@ -165,8 +212,11 @@ static bool fault(struct sim *s, struct sim_vcpu *v)
 	u32 i;
 	int ret;
 
-	if (!v->since_ns)
-		v->since_ns = now;
+	/* One thread never sees time go back. */
+	if (v->since_ns < now)
+		v->since_ns = v->since_ns ? v->since_ns : now;
+	else
+		now = v->since_ns;
 	for (i = 0; i < v->nr_holds; i++)
 		dsm_hold(&host->dsm, v->holds[i], v->since_ns, now + dsm_hold_max_ns(&host->dsm), now);
 
@@ -179,10 +229,13 @@ static bool fault(struct sim *s, struct sim_vcpu *v)
 			 DSM_READ, v->since_ns, now, &grant);
 	switch (ret) {
 	case DSM_GRANTED:
+		note_fault(s, v);
 		break;
 	case DSM_WAIT:
 		v->state = VCPU_WAIT;
 		v->waited = true;
+		if (!v->fault_ns)
+			v->fault_ns = s->now;
 		if (sim_chance(s, s->p.quit_permille)) {
 			v->state = VCPU_THINK;
 			sim_vcpu_schedule(s, v, sim_rand(s, 1000000));
@@ -222,7 +275,7 @@ static bool fault(struct sim *s, struct sim_vcpu *v)
 	if (i == v->nr_holds && i < SIM_MAX_HOLDS)
 		v->holds[v->nr_holds++] = v->gfn;
 	v->state = VCPU_ENTER;
-	sim_vcpu_schedule(s, v, 1000 + sim_rand(s, 20000));
+	sim_vcpu_schedule(s, v, s->p.enter_ns / 20 + sim_rand(s, s->p.enter_ns));
 	return false;
 }
 

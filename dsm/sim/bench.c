@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * dsm-bench: what the protocol costs, from simulation: by number of hosts and kind of
+ * sharing over a fast fabric, and how long the unluckiest waits.  Tables to standard output, JSON to a file.
+ * dsm/MEASUREMENTS.rst has the results and where the fabric's numbers come from.
+ */
+#include <getopt.h>
+#include <stdlib.h>
+
+#include "sim.h"
+
+#define NR(a) (sizeof(a) / sizeof((a)[0]))
+
+static u32 ops = 5000;
+static FILE *json;
+static const char *json_sep = "";
+
+/*
+ * 100 Gb/s, RC send: 0.82 us for 32 bytes and 2.27 us for 4 KiB, one way; a switch of
+ * 0.3 us; the slowest messages take 1.4 times as long.  Ours on top: a microsecond to
+ * handle a message, under two to be on a CPU again after a polled wait, and to enter
+ * the guest.
+ */
+static void fabric(struct sim_params *p)
+{
+	p->delay_min_ns = 1120;
+	p->delay_max_ns = 1570;
+	p->gbps = 100;
+	p->page_ns = 1120;
+	p->handle_ns = 1000;
+	p->wake_ns = 1000;
+	p->slow_permille = 0;
+	p->enter_ns = 2000;
+	p->think_ns = 100000;
+	p->hold_min_ns = 200000;
+	p->per_gfn_order = 1;
+}
+
+static bool run(const struct sim_params *p, struct sim_result *r)
+{
+	if (sim_run(p, r))
+		return true;
+	printf("FAIL: %s\nreproduce: ", r->why);
+	sim_print_repro(stdout, p);
+	return false;
+}
+
+/* Requests that needed a message. */
+static u64 remote(const struct sim_result *r)
+{
+	return r->events[DSM_EV_FAULT_READ_2] + r->events[DSM_EV_FAULT_READ_3] +
+	       r->events[DSM_EV_FAULT_WRITE_2] + r->events[DSM_EV_FAULT_WRITE_3] +
+	       r->events[DSM_EV_FAULT_UPGRADE_2] + r->events[DSM_EV_FAULT_UPGRADE_3] +
+	       r->events[DSM_EV_FAULT_ZERO_2];
+}
+
+static double per(u64 n, u64 of)
+{
+	return of ? (double)n / (double)of : 0;
+}
+
+static void json_begin(const char *table, const struct sim_params *p)
+{
+	if (json)
+		fprintf(json, "%s\n{ \"table\": \"%s\", \"hosts\": %u", json_sep, table, p->hosts);
+	json_sep = ",";
+}
+
+static void json_num(const char *name, double v)
+{
+	if (json)
+		fprintf(json, ", \"%s\": %.3f", name, v);
+}
+
+static void json_text(const char *name, const char *v)
+{
+	if (json)
+		fprintf(json, ", \"%s\": \"%s\"", name, v);
+}
+
+static void json_end(void)
+{
+	if (json)
+		fprintf(json, " }");
+}
+
+/* ---------------------------------------------------------- hosts and sharing */
+
+static void random_mix(struct sim_params *p)
+{
+	p->gfns = 32 * p->hosts;
+	p->write_pct = 30;
+}
+
+static void pairs(struct sim_params *p)
+{
+	p->gfns = 8 * p->hosts;
+	p->pairs = 1;
+}
+
+/* Eight pages, each read and then written by all in turn: locks, queues. */
+static void locks(struct sim_params *p)
+{
+	p->gfns = 8;
+	p->write_pct = 0;
+	p->migrate_pct = 100;
+	p->think_ns = 1000000;
+}
+
+static void read_mostly(struct sim_params *p)
+{
+	p->gfns = 16 * p->hosts;
+	p->write_pct = 1;
+}
+
+static const struct {
+	const char *name;
+	void (*set)(struct sim_params *p);
+} kinds[] = {
+	{ "random, 30 % writes", random_mix },
+	{ "producer/consumer", pairs },
+	{ "locks (migratory)", locks },
+	{ "read-mostly, 1 % writes", read_mostly },
+};
+
+static bool scaling(void)
+{
+	struct sim_params p;
+	struct sim_result r;
+	size_t k;
+	u32 hosts;
+
+	printf("Per fault that needs another host:\n\n"
+	       "%-24s %5s %8s %8s %7s %8s %6s %8s %8s %8s\n", "", "hosts", "faults", "messages",
+	       "w/o inv", "bytes", "inv", "p50 us", "p99 us", "op/ms");
+	for (k = 0; k < NR(kinds); k++) {
+		for (hosts = 2; hosts <= 64; hosts *= 2) {
+			u64 faults, inv;
+
+			memset(&p, 0, sizeof(p));
+			p.seed = 1;
+			p.hosts = hosts;
+			p.vcpus = 1;
+			p.pages = 1;
+			p.ops = ops;
+			fabric(&p);
+			kinds[k].set(&p);
+			if (!run(&p, &r))
+				return false;
+			faults = remote(&r);
+			inv = r.events[DSM_EV_TX_INV] + r.events[DSM_EV_TX_INV_ACK];
+			printf("%-24s %5u %8llu %8.2f %7.2f %8.0f %6.2f %8.1f %8.1f %8.1f\n",
+			       hosts == 2 ? kinds[k].name : "", hosts, faults,
+			       per(r.messages, faults), per(r.messages - inv, faults),
+			       per(DSM_WIRE_SIZE * r.messages + DSM_PAGE_SIZE * r.events[DSM_EV_TX_PAGE],
+				   faults),
+			       per(r.events[DSM_EV_TX_INV], faults),
+			       (double)sim_fault_latency(&r, 500) / 1e3,
+			       (double)sim_fault_latency(&r, 990) / 1e3,
+			       1e6 * per(r.ops_done, r.end_ns));
+			/* Request, forward, page, DONE: whatever the number of hosts. */
+			if (r.messages - inv - r.events[DSM_EV_TX_HURRY] > 4 * faults) {
+				printf("FAIL: more than four messages per fault beside invalidations and HURRY\n");
+				return false;
+			}
+			json_begin("scaling", &p);
+			json_text("sharing", kinds[k].name);
+			json_num("faults", (double)faults);
+			json_num("messages_per_fault", per(r.messages, faults));
+			json_num("messages_without_invalidations", per(r.messages - inv, faults));
+			json_num("bytes_per_fault", per(DSM_WIRE_SIZE * r.messages +
+				 DSM_PAGE_SIZE * r.events[DSM_EV_TX_PAGE], faults));
+			json_num("invalidations_per_fault", per(r.events[DSM_EV_TX_INV], faults));
+			json_num("hurry_per_fault", per(r.events[DSM_EV_TX_HURRY], faults));
+			json_num("p50_us", (double)sim_fault_latency(&r, 500) / 1e3);
+			json_num("p99_us", (double)sim_fault_latency(&r, 990) / 1e3);
+			json_num("ops_per_ms", 1e6 * per(r.ops_done, r.end_ns));
+			json_end();
+		}
+	}
+	return true;
+}
+
+/* ----------------------------------------------------------------- fairness */
+
+static bool fairness(void)
+{
+	static const u32 pages[] = { 1, 2, 3, 4, 6 };
+	struct sim_params p;
+	struct sim_result r;
+	u32 hosts;
+	size_t i;
+	u64 seed;
+
+	printf("\nAll hosts write the same pages, each instruction all of them, in random order:\n"
+	       "the worst of ten seeds\n\n%5s %6s %10s %10s %10s %12s\n", "hosts", "pages",
+	       "share ms", "longest ms", "in shares", "txn/waited");
+	for (hosts = 2; hosts <= 64; hosts *= 2) {
+		for (i = 0; i < NR(pages); i++) {
+			double share = 0, longest = 0, ratio = 0;
+			u64 txns = 0, waited = 0;
+
+			for (seed = 1; seed <= 10; seed++) {
+				memset(&p, 0, sizeof(p));
+				p.seed = seed;
+				p.hosts = hosts;
+				p.vcpus = 1;
+				p.gfns = p.pages = pages[i];
+				p.same_set = 1;
+				p.write_pct = 100;
+				p.ops = 200;
+				p.delay_min_ns = 2000;
+				p.delay_max_ns = 20000;
+				p.wake_ns = 50000;
+				p.enter_ns = 20000;
+				p.think_ns = 1000000;
+				p.hold_min_ns = 200000;
+				p.per_gfn_order = 1;
+				if (!run(&p, &r))
+					return false;
+				share += (double)r.fair_ns / 1e7;
+				if ((double)r.max_wait_ns / 1e6 > longest)
+					longest = (double)r.max_wait_ns / 1e6;
+				if (per(r.max_wait_ns, r.fair_ns) > ratio)
+					ratio = per(r.max_wait_ns, r.fair_ns);
+				txns += r.events[DSM_EV_HOME_TXN];
+				waited += r.ops_waited;
+			}
+			printf("%5u %6u %10.2f %10.1f %10.2f %12.2f\n", hosts, pages[i], share, longest,
+			       ratio, per(txns, waited));
+			json_begin("fairness", &p);
+			json_num("pages", pages[i]);
+			json_num("share_ms", share);
+			json_num("longest_ms", longest);
+			json_num("longest_in_shares", ratio);
+			json_num("transactions_per_waiting_instruction", per(txns, waited));
+			json_end();
+		}
+	}
+	return true;
+}
+
+static const struct {
+	const char *name;
+	bool (*run)(void);
+} tables[] = {
+	{ "scaling", scaling }, { "fairness", fairness },
+};
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "json", 1, NULL, 'j' }, { "ops", 1, NULL, 'o' }, { "help", 0, NULL, 'h' }, { NULL, 0, NULL, 0 }
+	};
+	bool ok = true;
+	size_t i;
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (opt == 'o' && atoi(optarg) > 0) {
+			ops = (u32)atoi(optarg);
+			continue;
+		}
+		if (opt == 'j' && !json) {
+			json = fopen(optarg, "w");
+			if (json)
+				continue;
+			perror(optarg);
+		}
+		fprintf(opt == 'h' ? stdout : stderr,
+			"Usage: dsm-bench [--json FILE] [--ops N] [scaling|fairness]...\n"
+			"--ops: instructions per host in the table \"scaling\" (5000)\n");
+		return opt == 'h' ? 0 : 2;
+	}
+	if (json)
+		fprintf(json, "[");
+	for (i = 0; i < NR(tables) && ok; i++) {
+		int k, wanted = optind == argc;
+
+		for (k = optind; k < argc; k++)
+			wanted |= !strcmp(argv[k], tables[i].name);
+		if (wanted)
+			ok = tables[i].run();
+		fflush(stdout);
+	}
+	if (json) {
+		fprintf(json, "\n]\n");
+		if (fclose(json)) {
+			perror("json");
+			return 1;
+		}
+	}
+	return ok ? 0 : 1;
+}

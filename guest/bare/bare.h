@@ -144,7 +144,7 @@ struct frame {
 
 /* What the last caught exception on this CPU was. */
 struct trap {
-	uint64_t vector, error, cr2, rip, dr6;
+	uint64_t vector, error, cr2, rip, dr6, cs;
 };
 
 #define NO_TRAP 0xffff
@@ -167,6 +167,17 @@ void set_handler(unsigned int vector, void (*fn)(struct frame *f));
 		:: [resume] "i"(offsetof(struct cpu, resume)), ##__VA_ARGS__ : "rax", "memory", "cc"); \
 	c_->trap;								\
 })
+
+/*
+ * Run the code at @rip with another code and stack segment, interrupts off, RDI =
+ * @rdi, until the exception that it must end with.  in_ring3(): 64-bit code in
+ * ring 3, where HLT is #GP.  (enter.c)
+ */
+struct trap in_code(uint16_t cs, uint16_t ss, uint64_t rip, uint64_t rdi);
+static inline struct trap in_ring3(uint64_t rip, uint64_t rdi)
+{
+	return in_code(SEL_UCODE64, SEL_UDATA, rip, rdi);
+}
 
 /* --- CPUs (smp.c) --- */
 

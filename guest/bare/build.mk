@@ -8,7 +8,7 @@ bare-cflags := -std=gnu17 -O2 -g -Wall -Wextra -Werror -ffreestanding -fno-pic -
 bare-objs := $(patsubst guest/bare/%,$(BUILD)/guest/bare/obj/%.o,$(wildcard guest/bare/*.[cS]))
 guest-bare := $(patsubst guest/bare/tests/%.c,$(BUILD)/guest/bare/%,$(wildcard guest/bare/tests/*.c))
 
-$(BUILD)/guest/bare/obj/%.o: guest/bare/% guest/bare/bare.h
+$(BUILD)/guest/bare/obj/%.o: guest/bare/% guest/bare/bare.h guest/bare/pte.h
 	@mkdir -p $(@D)
 	$(CC) $(bare-cflags) -c -o $@ $<
 

@@ -68,9 +68,14 @@ void isr(struct frame *f)
 		return;
 	if (c->resume) {
 		__asm__ volatile("mov %%dr6, %0" : "=r"(dr6));
-		c->trap = (struct trap){ f->vector, f->error, cr2, f->rip, dr6 };
+		c->trap = (struct trap){ f->vector, f->error, cr2, f->rip, dr6, f->cs };
 		f->rip = c->resume;
 		f->rflags &= ~0x100ull;		/* TF has done its work */
+		if (f->cs != SEL_CODE64) {	/* in_code() finds its stack again */
+			f->cs = SEL_CODE64;
+			f->ss = SEL_DATA;
+			f->rsp = (uint64_t)(c->ist_stack + 200);
+		}
 		return;
 	}
 	ok(false, "CPU %u: unexpected exception %lu, error %lx at %lx, CR2 %lx, RSP %lx", c->index, f->vector,

@@ -1,15 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# usage: selftests/guest/bare.sh kvm|cvmm|cluster VCPUS [IMAGE...]
+# usage: selftests/guest/bare.sh kvm|cvmm|cvmm-tables|cluster VCPUS [IMAGE...]
 #
 # The bare-metal images of guest/bare/tests by cvmm-run: on this host alone, on
 # stock KVM or on our engine, or across all hosts with VCPUS on each.  The points
-# that they print become points here.  "make guest" builds them.
+# that they print become points here.  "make guest" builds them.  cvmm-tables:
+# with the guest page-table cache, as a guest on several hosts has it.
 
 . "$CVMM_TREE/selftests/lib.sh"
 
-where=$1
+where=${1%-tables} params=
+[ "$1" = "$where" ] || params=page_table_cache=1
 vcpus=$2
 shift 2
 [ $# -gt 0 ] || set -- $(cd "$CVMM_TREE/guest/bare/tests" && basename -s .c -a -- *.c)
@@ -22,7 +24,7 @@ set_up()
 		modprobe kvm-amd
 		return
 	fi
-	cvmm_load || return 1
+	cvmm_load $params || return 1
 	[ "$where" = cluster ] || return 0
 	cluster_key || return 1
 	"$CVMM_TREE/build/vmmd" &

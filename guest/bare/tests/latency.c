@@ -2,8 +2,8 @@
 /*
  * What it costs to share, without an operating system in the way: pages between
  * the first and the last CPU (which a clustered guest has on different hosts) by
- * kind of fault, interrupts, device accesses.  "# key=value" lines; the points
- * only check that contents arrived.
+ * kind of fault, interrupts to a CPU that runs, that halts, and to oneself, device
+ * accesses.  "# key=value" lines; the points only check that contents arrived.
  */
 #include "bare.h"
 
@@ -123,6 +123,74 @@ static void ipis(void)
 	ok(got == 30, "%u of 30 interrupts arrived at the last CPU", got);
 }
 
+/* Until vector 0x61 has come @times times to this CPU, which sleeps meanwhile. */
+static void sleep_until(unsigned int times)
+{
+	struct cpu *me = this_cpu();
+
+	cli();
+	while (me->hits[0x61] < times) {
+		__asm__ volatile("sti; hlt; cli" ::: "memory");
+		/* What else wakes it (nothing should) does not end the wait. */
+	}
+	sti();
+}
+
+#define NODS 50
+
+static void nod_back(void *arg)
+{
+	unsigned int before = this_cpu()->hits[0x61];
+
+	(void)arg;
+	s.turn = 1;
+	for (unsigned int i = 1; i <= NODS; i++) {
+		sleep_until(before + i);
+		apic_icr(cpus[0].apic_id, ICR_ASSERT | 0x61);
+	}
+}
+
+/* Two CPUs that halt wake each other in turn. */
+static void halted_ipis(void)
+{
+	unsigned int last = n_cpus - 1, before = cpus[0].hits[0x61];
+	uint64_t start, us;
+
+	s.turn = 0;
+	start_on(last, nod_back, NULL);
+	if (!wait_for(s.turn, 2000000)) {
+		ok(false, "the last CPU does not answer");
+		return;
+	}
+	start = rdtsc();
+	for (unsigned int i = 1; i <= NODS; i++) {
+		apic_icr(cpus[last].apic_id, ICR_ASSERT | 0x61);
+		sleep_until(before + i);
+	}
+	us = us_since(start);
+	cli();
+	note("ipi_halted_us=%lu.%02lu", us / (2 * NODS), us % (2 * NODS) * 100 / (2 * NODS));
+	ok(wait_for(is_idle(last), 1000000), "%u interrupts each way between halted CPUs", NODS);
+}
+
+static void self_ipis(void)
+{
+	struct cpu *me = this_cpu();
+	unsigned int before = me->hits[0x62];
+	uint64_t start = rdtsc(), us;
+
+	sti();
+	for (unsigned int i = 1; i <= NODS; i++) {
+		apic_icr(me->apic_id, ICR_ASSERT | 0x62);
+		if (!wait_for(me->hits[0x62] == before + i, 1000000))
+			break;
+	}
+	us = us_since(start);
+	cli();
+	note("self_ipi_us=%lu.%02lu", us / NODS, us % NODS * 100 / NODS);
+	ok(me->hits[0x62] == before + NODS, "%u of %u interrupts to itself", me->hits[0x62] - before, NODS);
+}
+
 void test(void)
 {
 	uint64_t start, n;
@@ -155,4 +223,6 @@ void test(void)
 	measure("port_read", 50, devices, NULL);
 	measure("apic_read", 50, apic_reads, NULL);
 	ipis();
+	halted_ipis();
+	self_ipis();
 }

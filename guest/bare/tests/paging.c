@@ -5,14 +5,7 @@
  * by one CPU seen by the others after an interrupt, as kernels shoot down.
  */
 #include "bare.h"
-
-#define P	1ull
-#define W	2ull
-#define U	4ull
-#define A	0x20ull
-#define D	0x40ull
-#define PS	0x80ull
-#define G	0x100ull
+#include "pte.h"
 
 extern volatile uint64_t pml4[], pdpt[], pds[];
 

@@ -171,6 +171,22 @@ modules-all:
 	@+$(MAKE) --no-print-directory module KVER=6.1
 	@+$(MAKE) --no-print-directory module KVER=6.12
 
+# ---- measurements -----------------------------------------------------------
+
+# Our engine against the kernel's on one emulated host; build/bench.json.
+BENCH_ROUNDS ?= 3
+BENCH_CPUS ?= 1
+
+.PHONY: bench bench-built
+bench: deps
+	@+$(MAKE) --no-print-directory bench-built KVER=6.1
+
+bench-built: module programs guest
+	rm -rf $(O)/bench
+	scripts/hosts run -q -n 1 -c $(BENCH_CPUS) -k 6.1 -t 3600 -o $(O)/bench -- \
+		selftests/bench/engine.sh $(BENCH_ROUNDS)
+	selftests/bench/report -o $(O)/bench.json $(O)/bench/host0/results
+
 # ---- the demo ---------------------------------------------------------------
 
 .PHONY: demo demo-built
@@ -195,6 +211,8 @@ help:
 	@echo '                    (some: make check T="NAME PATTERN...")'
 	@echo 'make check-unit     the unit tests alone'
 	@echo 'make check-long     tests that take long (selftests/long.list)'
+	@echo 'make bench          our engine against KVM, in BENCH_ROUNDS=$(BENCH_ROUNDS) rounds on one'
+	@echo '                    emulated host of BENCH_CPUS=$(BENCH_CPUS); also in build/bench.json'
 	@echo 'make model          the coherence protocol, model-checked (model-full: longer)'
 	@echo 'make bench-sim      messages, bytes and latencies of 2 to 64 simulated hosts'
 	@echo 'make soak           its simulator and fuzzers, for long (SEEDS=1000 SEED=1: 64 hosts)'

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Small measurements inside the guest, as "# key=value" lines: fork, fork and
- * exec, messages between processes (many senders and receivers), a pointer
- * chase through local and remote memory, system calls, and how long a page
- * takes to go between two CPUs.  They fail only when something did not happen.
+ * exec, context switches between two processes, messages between processes
+ * (many senders and receivers), filling fresh memory, a pointer chase through
+ * local and remote memory, system calls, and how long a page takes to go between
+ * two CPUs.  They fail only when something did not happen.
  *
- *   n=COUNT      forks, messages per sender (100)
- *   mib=MIB      size of the pointer chase (1)
+ *   n=COUNT      forks, messages per sender; ten times as many switches (100)
+ *   mib=MIB      size of the pointer chase and of the memory that is filled (1)
  */
 #include "harness.h"
 
@@ -32,6 +33,60 @@ static void forks(bool exec)
 	}
 	h_note("%s=%.1f", exec ? "fork_exec_us" : "fork_us", (h_now_ns() - start) / 1e3 / n_ops);
 	h_ok(done == n_ops, "%llu forks%s", (unsigned long long)done, exec ? " with exec" : "");
+}
+
+/* One byte to and fro between two processes on one CPU: two switches each time. */
+static void switches(void)
+{
+	uint64_t rounds = n_ops * 10, done = 0, start;
+	int to[2], from[2], status;
+	char c = 0;
+	pid_t pid;
+
+	if (pipe(to) || pipe(from))
+		h_bail("pipe: %s", strerror(errno));
+	h_pin(h_cpu(0));
+	pid = fork();
+	if (pid < 0)
+		h_bail("fork: %s", strerror(errno));
+	if (!pid) {
+		close(to[1]);
+		while (read(to[0], &c, 1) == 1 && write(from[1], &c, 1) == 1)
+			;
+		_exit(0);
+	}
+	start = h_now_ns();
+	while (done < rounds && write(to[1], &c, 1) == 1 && read(from[0], &c, 1) == 1)
+		done++;
+	h_note("switch_us=%.2f", (h_now_ns() - start) / 2e3 / rounds);
+	close(to[1]);
+	close(to[0]);
+	close(from[0]);
+	close(from[1]);
+	waitpid(pid, &status, 0);
+	h_unpin();
+	h_ok(done == rounds && !status, "%llu messages there and back", (unsigned long long)done);
+}
+
+/* Fresh pages from the kernel, then the same memory again. */
+static void fills(void)
+{
+	size_t size = chase_mib << 20, wrong = 0;
+	uint8_t *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		h_bail("mmap: %s", strerror(errno));
+	for (int round = 0; round < 2; round++) {
+		uint64_t start = h_now_ns();
+
+		memset(p, 1 + round, size);
+		h_note("fill_%s_us_per_mib=%.1f", round ? "again" : "first",
+		       (h_now_ns() - start) / 1e3 / chase_mib);
+	}
+	for (size_t i = 0; i < size; i += H_PAGE)
+		wrong += p[i] != 2;
+	munmap(p, size);
+	h_ok(!wrong, "%llu MiB filled twice", (unsigned long long)chase_mib);
 }
 
 /* Each sender writes to every receiver; senders and receivers are spread over all CPUs. */
@@ -148,7 +203,9 @@ int main(int argc, char **argv)
 	h_note("syscall_ns=%.1f", (h_now_ns() - start) / 1e4);
 	forks(false);
 	forks(true);
+	switches();
 	messages();
+	fills();
 	for (int i = 0; i < h_nnodes; i++)
 		chase(h_nodes[i]);
 	if (h_ncpus > 1) {

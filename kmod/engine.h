@@ -97,6 +97,9 @@ enum cvmm_engine_event {
 	CVMM_EE_IRQ_INJECTED,
 	CVMM_EE_TLB_FLUSH,	/* flushes that a change of the nested tables needed */
 	CVMM_EE_KICK,		/* IPIs to vCPUs in guest mode */
+	CVMM_EE_LARGE_MAP,	/* nested page faults answered with a large mapping */
+	CVMM_EE_LARGE_SPLIT,	/* large mappings split into smaller ones */
+	CVMM_EE_LARGE_MERGE,	/* tables of small mappings removed for a large one */
 	CVMM_EE_NR
 };
 
@@ -228,6 +231,9 @@ void cvmm_kick_exit(void);
 void cvmm_vm_kick_all(struct cvmm_vm *vm);
 void cvmm_vm_kick_and_flush(struct cvmm_vm *vm);
 
+/* vm_stats.c */
+int cvmm_vm_get_stats_fd(struct cvmm_vm *vm);
+
 /* vcpu.c */
 int cvmm_vcpu_create(struct cvmm_vm *vm, unsigned long id);
 void cvmm_vcpu_free(struct cvmm_vcpu *vcpu);
@@ -274,6 +280,7 @@ const struct cvmm_memslot *cvmm_find_slot(struct cvmm_vm *vm, u64 gfn);
 int cvmm_get_dirty_log(struct cvmm_vm *vm, const struct kvm_dirty_log *log);
 void cvmm_free_memory(struct cvmm_vm *vm);
 void cvmm_zap_and_flush(struct cvmm_vm *vm, u64 gfn, u64 nr, bool may_sleep);
+void cvmm_merge_and_flush(struct cvmm_vm *vm, u64 gfn);
 
 /* user_mem.c */
 struct cvmm_user_mem *cvmm_user_mem_create(struct cvmm_vm *vm, u64 base_gfn, u64 nr_gfns,

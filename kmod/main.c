@@ -352,6 +352,8 @@ static void engine_exit(void)
 	cvmm_hw->cpu_free();
 	cvmm_hw = NULL;
 	cvmm_kick_exit();
+	/* Nested tables that were given up may still wait to be freed. */
+	rcu_barrier();
 }
 
 static int __init cvmm_init(void)

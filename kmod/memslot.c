@@ -76,6 +76,50 @@ void cvmm_zap_and_flush(struct cvmm_vm *vm, u64 gfn, u64 nr, bool may_sleep)
 	atomic_dec(&vm->mmu.zaps);
 }
 
+/*
+ * cvmm_merge_and_flush() - make room for a large mapping around @gfn
+ *
+ * Removes the table of 4 KiB leaves, if there is one: its pages come back by faults.
+ * The block is within one slot.  IRQs on; does not sleep.
+ */
+void cvmm_merge_and_flush(struct cvmm_vm *vm, u64 gfn)
+{
+	LIST_HEAD(tables);
+
+	/* Whoever finds nothing here to remove must flush: see cvmm_zap_and_flush(). */
+	atomic_inc(&vm->mmu.zaps);
+	smp_mb__after_atomic();
+	if (cvmm_mmu_unlink_table(&vm->mmu, gfn, &tables)) {
+		cvmm_count(&vm->stats, CVMM_EE_LARGE_MERGE);
+		cvmm_vm_kick_and_flush(vm);
+	}
+	smp_mb__before_atomic();
+	atomic_dec(&vm->mmu.zaps);
+	cvmm_mmu_free_tables(&vm->mmu, &tables);
+}
+
+/* Writes are not logged any more: let large pages be mapped as such again. */
+static void merge_slot(struct cvmm_vm *vm, const struct cvmm_memslot *slot)
+{
+	const u64 frames = CVMM_LEVEL_FRAMES(CVMM_LEVEL_2M);
+	u64 gfn = round_up(slot->base_gfn, frames), end = slot->base_gfn + slot->nr_gfns;
+	LIST_HEAD(tables);
+
+	atomic_inc(&vm->mmu.zaps);
+	smp_mb__after_atomic();
+	for (; gfn + frames <= end; gfn += frames) {
+		if (cvmm_mmu_mergeable(&vm->mmu, gfn) &&
+		    cvmm_mmu_unlink_table(&vm->mmu, gfn, &tables))
+			cvmm_count(&vm->stats, CVMM_EE_LARGE_MERGE);
+		cond_resched();
+	}
+	if (!list_empty(&tables))
+		cvmm_vm_kick_and_flush(vm);
+	smp_mb__before_atomic();
+	atomic_dec(&vm->mmu.zaps);
+	cvmm_mmu_free_tables(&vm->mmu, &tables);
+}
+
 static bool any_user_slot(const struct cvmm_memslots *slots)
 {
 	u32 i;
@@ -277,6 +321,8 @@ int cvmm_set_memory(struct cvmm_vm *vm, const struct kvm_userspace_memory_region
 	else if (now.dirty && was.nr_gfns && !was.dirty &&
 		 cvmm_mmu_write_protect_range(&vm->mmu, now.base_gfn, now.nr_gfns))
 		cvmm_vm_kick_and_flush(vm);
+	else if (was.dirty && !now.dirty)
+		merge_slot(vm, &now);
 	if (was.user != now.user)
 		cvmm_user_mem_destroy(was.user);
 	if (was.dirty != now.dirty)

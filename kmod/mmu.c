@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Nested page tables: build, change, free.  See mmu.h for who may do what.
- *
- * All mappings are 4 KiB leaves for now.  Large pages belong here: a leaf one
- * level up for a run of pages that are all Exclusive, split by protect().
  */
 #include <linux/gfp.h>
+#include <linux/list.h>
 #include <linux/mem_encrypt.h>
 #include <linux/mm.h>
+#include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/pgtable.h>
 #include <asm/io.h>
@@ -47,6 +46,11 @@ static u64 *entry_table(u64 entry)
 	return __va(__sme_clr(entry) & PA_MASK);
 }
 
+static bool is_link(u64 entry, unsigned int level)
+{
+	return level > 1 && (entry & (_PAGE_PRESENT | _PAGE_PSE)) == _PAGE_PRESENT;
+}
+
 int cvmm_mmu_init(struct cvmm_mmu *mmu)
 {
 	/* Nested tables have as many levels as the host's own (APM vol. 2, 15.25.3). */
@@ -66,7 +70,7 @@ static void free_level(struct cvmm_mmu *mmu, u64 *table, unsigned int level)
 
 	if (level > 1) {
 		for (i = 0; i < ENTRIES; i++)
-			if (table[i] & _PAGE_PRESENT)
+			if (is_link(table[i], level))
 				free_level(mmu, entry_table(table[i]), level - 1);
 		cond_resched();
 	}
@@ -84,84 +88,142 @@ void cvmm_mmu_destroy(struct cvmm_mmu *mmu)
 }
 
 /*
- * The leaf entry of @gfn, or NULL when there is no table and @grow is false: then
- * *@next is the first frame beyond the reach of the missing table.
+ * The entry that says what @gfn is mapped to, not below level @low: one without a
+ * table below, or the one of level @low.  *@level: where it is.  Under
+ * rcu_read_lock() when @low is 1; other tables never go away.
  */
-static u64 *find_leaf(struct cvmm_mmu *mmu, u64 gfn, bool grow, u64 *next)
+static u64 *find_entry(struct cvmm_mmu *mmu, u64 gfn, unsigned int low, unsigned int *level)
 {
-	unsigned int level;
 	u64 *table = mmu->root;
+	unsigned int at;
 
-	for (level = mmu->levels; level > 1; level--) {
-		u64 *entry = &table[INDEX(gfn, level)];
+	for (at = mmu->levels; ; at--) {
+		u64 *entry = &table[INDEX(gfn, at)];
 		u64 e = READ_ONCE(*entry);
 
-		if (!(e & _PAGE_PRESENT)) {
-			u64 *lower;
-
-			if (!grow) {
-				*next = (gfn | ((1ULL << (9 * (level - 1))) - 1)) + 1;
-				return NULL;
-			}
-			lower = alloc_table(mmu);
-			if (!lower)
-				return NULL;
-			/* Full ordering: the zeroed table is visible before its link. */
-			e = cmpxchg64(entry, 0, __sme_pa(lower) | LINK_BITS);
-			if (!e) {
-				table = lower;
-				continue;
-			}
-			free_table(mmu, lower);
+		if (at == low || !is_link(e, at)) {
+			*level = at;
+			return entry;
 		}
 		table = entry_table(e);
 	}
-	return &table[INDEX(gfn, 1)];
 }
 
-static u64 *leaf_entry(struct cvmm_mmu *mmu, u64 gfn, bool grow)
+/* Let @table say what the large leaf of @level says. */
+static void fill_split(u64 *table, u64 leaf, unsigned int level)
 {
-	u64 next;
+	u64 size = CVMM_LEVEL_FRAMES(level - 1) << PAGE_SHIFT;
+	unsigned int i;
 
-	return find_leaf(mmu, gfn, grow, &next);
+	if (level == CVMM_LEVEL_2M)
+		leaf &= ~(u64)_PAGE_PSE;
+	for (i = 0; i < ENTRIES; i++)
+		table[i] = leaf + i * size;
 }
 
-int cvmm_mmu_grow(struct cvmm_mmu *mmu, u64 gfn)
+int cvmm_mmu_grow(struct cvmm_mmu *mmu, u64 gfn, unsigned int level)
 {
+	int split = 0;
+
 	if (gfn >> (9 * mmu->levels))
 		return -ERANGE;
-	return leaf_entry(mmu, gfn, true) ? 0 : -ENOMEM;
+	for (;;) {
+		unsigned int at;
+		u64 *table, *entry = find_entry(mmu, gfn, level + 1, &at);
+		u64 old = READ_ONCE(*entry);
+
+		if (is_link(old, at)) {
+			if (at == level + 1)
+				return split;
+			continue;
+		}
+		table = alloc_table(mmu);
+		if (!table)
+			return -ENOMEM;
+		if (old)
+			fill_split(table, old, at);
+		/* Full ordering: what the table holds is visible before its link. */
+		if (cmpxchg64(entry, old, __sme_pa(table) | LINK_BITS) != old)
+			free_table(mmu, table);
+		else if (old)
+			split = 1;
+	}
+}
+
+int cvmm_mmu_try_map(struct cvmm_mmu *mmu, u64 gfn, struct page *page, unsigned int level,
+		     bool writable)
+{
+	u64 pa = page_to_phys(page) & ~((CVMM_LEVEL_FRAMES(level) << PAGE_SHIFT) - 1);
+	u64 new = __sme_set(pa) | LEAF_BITS | (writable ? _PAGE_RW : 0) |
+		  (level > 1 ? _PAGE_PSE : 0);
+	unsigned int at;
+	u64 old, *entry;
+	int r = 0;
+
+	if (gfn >> (9 * mmu->levels))
+		return -ERANGE;
+	rcu_read_lock();
+	entry = find_entry(mmu, gfn, level, &at);
+	old = READ_ONCE(*entry);
+	if (at != level)
+		r = -EAGAIN;
+	else if (level == 1)
+		WRITE_ONCE(*entry, new);
+	else if (is_link(old, level))
+		r = -EEXIST;
+	else if (cmpxchg64(entry, old, new) != old)
+		r = -EAGAIN;
+	rcu_read_unlock();
+	return r;
 }
 
 int cvmm_mmu_map(struct cvmm_mmu *mmu, u64 gfn, struct page *page, bool writable)
 {
-	u64 *entry;
+	for (;;) {
+		int r = cvmm_mmu_try_map(mmu, gfn, page, 1, writable);
 
-	if (gfn >> (9 * mmu->levels))
-		return -ERANGE;
-	entry = leaf_entry(mmu, gfn, true);
-	if (!entry)
-		return -ENOMEM;
-	WRITE_ONCE(*entry, __sme_set(page_to_phys(page)) | LEAF_BITS | (writable ? _PAGE_RW : 0));
-	return 0;
+		if (r != -EAGAIN)
+			return r;
+		r = cvmm_mmu_grow(mmu, gfn, 1);
+		if (r < 0)
+			return r;
+	}
+}
+
+/*
+ * Keep only @keep of an entry; whether that changed it.  -EAGAIN when a table has
+ * taken its place.  Others may reduce it at the same time: never undo that.
+ */
+static int reduce(u64 *entry, unsigned int level, u64 keep)
+{
+	for (;;) {
+		u64 old = READ_ONCE(*entry);
+
+		if (is_link(old, level))
+			return -EAGAIN;
+		if (!(old & ~keep))
+			return 0;
+		if (cmpxchg64(entry, old, old & keep) == old)
+			return 1;
+	}
 }
 
 bool cvmm_mmu_protect(struct cvmm_mmu *mmu, u64 gfn, enum cvmm_prot prot)
 {
-	u64 old, new, *entry;
+	u64 keep = prot == CVMM_PROT_READ ? ~(u64)_PAGE_RW : 0;
+	unsigned int level;
+	int r;
 
 	if (gfn >> (9 * mmu->levels))
 		return false;
-	entry = leaf_entry(mmu, gfn, false);
-	if (!entry)
-		return false;
-	/* A zap of the range may clear the entry at the same time: never undo that. */
 	do {
-		old = READ_ONCE(*entry);
-		new = prot == CVMM_PROT_READ ? old & ~(u64)_PAGE_RW : 0;
-	} while (cmpxchg64(entry, old, new) != old);
-	/* Full barrier above.  What a zap has cleared may still be in a TLB. */
-	return old != new || atomic_read(&mmu->zaps);
+		rcu_read_lock();
+		r = reduce(find_entry(mmu, gfn, 1, &level), level, keep);
+		rcu_read_unlock();
+	} while (r < 0);
+	/* What a zap has cleared may still be in a TLB. */
+	smp_mb();
+	return r || atomic_read(&mmu->zaps);
 }
 
 /* Keep only @keep of each entry of a range; whether that changed any. */
@@ -171,21 +233,23 @@ static bool reduce_range(struct cvmm_mmu *mmu, u64 gfn, u64 nr, u64 keep, bool m
 	u64 end = gfn + nr;
 
 	while (gfn < end) {
-		u64 old, next, *entry = find_leaf(mmu, gfn, false, &next);
+		unsigned int level;
+		u64 *entry;
+		int r;
 
-		if (may_sleep && (!entry || !(gfn & (ENTRIES - 1))))
-			cond_resched();
-		if (!entry) {
-			gfn = next;
-			continue;
-		}
-		/* Others may reduce the entry at the same time: never undo that. */
+		rcu_read_lock();
+		entry = find_entry(mmu, gfn, 1, &level);
 		do {
-			old = READ_ONCE(*entry);
-		} while (old & ~keep && cmpxchg64(entry, old, old & keep) != old);
-		if (old & ~keep)
-			changed = true;
-		gfn++;
+			r = reduce(entry++, level, keep);
+			if (r < 0)
+				break;
+			if (r)
+				changed = true;
+			gfn = (gfn | (CVMM_LEVEL_FRAMES(level) - 1)) + 1;
+		} while (level == 1 && gfn < end && INDEX(gfn, 1));
+		rcu_read_unlock();
+		if (may_sleep)
+			cond_resched();
 	}
 	return changed;
 }
@@ -198,6 +262,86 @@ bool cvmm_mmu_zap_range(struct cvmm_mmu *mmu, u64 gfn, u64 nr, bool may_sleep)
 bool cvmm_mmu_write_protect_range(struct cvmm_mmu *mmu, u64 gfn, u64 nr)
 {
 	return reduce_range(mmu, gfn, nr, ~(u64)_PAGE_RW, true);
+}
+
+bool cvmm_mmu_unlink_table(struct cvmm_mmu *mmu, u64 gfn, struct list_head *list)
+{
+	unsigned int level;
+	u64 *entry = find_entry(mmu, gfn, CVMM_LEVEL_2M, &level);
+	u64 old = READ_ONCE(*entry);
+
+	if (level != CVMM_LEVEL_2M || !is_link(old, level) || cmpxchg64(entry, old, 0) != old)
+		return false;
+	list_add(&virt_to_page(entry_table(old))->lru, list);
+	return true;
+}
+
+static void free_table_rcu(struct rcu_head *head)
+{
+	__free_page(container_of(head, struct page, rcu_head));
+}
+
+/* The module waits for these (rcu_barrier()) before it goes. */
+void cvmm_mmu_free_tables(struct cvmm_mmu *mmu, struct list_head *list)
+{
+	struct page *page, *next;
+
+	list_for_each_entry_safe(page, next, list, lru) {
+		list_del(&page->lru);
+		atomic_long_dec(&mmu->tables);
+		call_rcu(&page->rcu_head, free_table_rcu);
+	}
+}
+
+bool cvmm_mmu_mergeable(struct cvmm_mmu *mmu, u64 gfn)
+{
+	unsigned int level, i;
+	bool large = false;
+	u64 *table;
+
+	rcu_read_lock();
+	table = find_entry(mmu, gfn, 1, &level) - INDEX(gfn, level);
+	for (i = 0; level == 1 && i < ENTRIES; i++) {
+		u64 pfn, e = READ_ONCE(table[i]);
+
+		if (!(e & _PAGE_PRESENT))
+			continue;
+		/* Nobody holds the page: it may become something else just now. */
+		pfn = (__sme_clr(e) & PA_MASK) >> PAGE_SHIFT;
+		large = (pfn & (ENTRIES - 1)) == i &&
+			compound_order(compound_head(pfn_to_page(pfn))) >= 9;
+		break;
+	}
+	rcu_read_unlock();
+	return large;
+}
+
+static void count_level(u64 *table, unsigned int level, u64 *nr)
+{
+	unsigned int i, j;
+
+	for (i = 0; i < ENTRIES; i++) {
+		u64 *lower, e;
+
+		rcu_read_lock();
+		e = READ_ONCE(table[i]);
+		lower = is_link(e, level) ? entry_table(e) : NULL;
+		if (!lower && e & _PAGE_PRESENT)
+			nr[level - 1]++;
+		if (lower && level == CVMM_LEVEL_2M)
+			for (j = 0; j < ENTRIES; j++)
+				nr[0] += READ_ONCE(lower[j]) & _PAGE_PRESENT;
+		rcu_read_unlock();
+		if (lower && level > CVMM_LEVEL_2M)
+			count_level(lower, level - 1, nr);
+		cond_resched();
+	}
+}
+
+void cvmm_mmu_count(struct cvmm_mmu *mmu, u64 nr[3])
+{
+	memset(nr, 0, 3 * sizeof(*nr));
+	count_level(mmu->root, mmu->levels, nr);
 }
 
 u64 cvmm_mmu_hidden_base(void)

@@ -2,14 +2,21 @@
 /*
  * Nested page tables of one VM: guest-physical to host-physical.
  *
- * Tables have the host's own format (AMD nested paging) and only grow; they are
- * freed with the VM.  Their size is bounded by the guest-physical range that
- * the memory slots cover: 1/512 of it and a few pages.
+ * Tables have the host's own format (AMD nested paging).  A leaf maps 4 KiB, or in
+ * a slot on user memory 2 MiB or 1 GiB.  Level 1 is that of the 4 KiB leaves.
  *
  * Who may write: in a space's slots, a leaf entry only under the page lock of its
  * gfn (space.h), so at most one writer at a time; in slots on user memory see
- * user_mem.c; a link to a lower table by compare-and-exchange, by anybody.
- * Readers need no lock, since tables never go away under them.
+ * user_mem.c; a link to a lower table, or what has one's place, by compare-and-
+ * exchange, by anybody.
+ *
+ * Tables of level 2 and above are freed with the VM.  One of level 1 may give way
+ * to a large leaf (cvmm_mmu_unlink_table()): whoever follows a link to one is
+ * within an RCU read section, and what is written to one that has just been taken
+ * out is lost.  For an installer that is a fault more; one that takes rights away
+ * must know that no large leaf can take the table's place meanwhile.  The size of
+ * all tables is bounded by the guest-physical range that the memory slots cover:
+ * 1/512 of it and a few pages.
  */
 #ifndef CVMM_MMU_H
 #define CVMM_MMU_H
@@ -19,8 +26,15 @@
 
 #include "space.h"
 
+struct list_head;
 struct page;
 struct cvmm_vm;
+
+/* Levels that can have leaves: 4 KiB, 2 MiB, 1 GiB; and the frames of an entry. */
+#define CVMM_LEVEL_4K		1
+#define CVMM_LEVEL_2M		2
+#define CVMM_LEVEL_1G		3
+#define CVMM_LEVEL_FRAMES(level)	(1ULL << (9 * ((level) - 1)))
 
 struct cvmm_mmu {
 	u64 *root;
@@ -51,15 +65,46 @@ int cvmm_mmu_map(struct cvmm_mmu *mmu, u64 gfn, struct page *page, bool writable
 bool cvmm_mmu_protect(struct cvmm_mmu *mmu, u64 gfn, enum cvmm_prot prot);
 
 /**
- * cvmm_mmu_grow() - have all tables for @gfn's entry
+ * cvmm_mmu_try_map() - install a mapping where there is a table for it
+ * @page:	the page of @gfn, within the aligned block of @level
+ * @level:	CVMM_LEVEL_*: map the whole block, which is as contiguous and as
+ *		aligned in host memory
  *
- * cvmm_mmu_map() does not sleep after that.  0, -ENOMEM, -ERANGE.
+ * As cvmm_mmu_map(), but does not sleep.  -EAGAIN when cvmm_mmu_grow() has to be
+ * called first (or somebody was faster), -EEXIST when there is a lower table in
+ * place of a large leaf.
  */
-int cvmm_mmu_grow(struct cvmm_mmu *mmu, u64 gfn);
+int cvmm_mmu_try_map(struct cvmm_mmu *mmu, u64 gfn, struct page *page, unsigned int level,
+		     bool writable);
+
+/**
+ * cvmm_mmu_grow() - have the tables down to @level for @gfn
+ *
+ * Splits a larger leaf there into leaves with the same rights.  Sleeps for memory.
+ * 0, 1 when there was such a leaf, -ENOMEM, -ERANGE.
+ */
+int cvmm_mmu_grow(struct cvmm_mmu *mmu, u64 gfn, unsigned int level);
+
+/**
+ * cvmm_mmu_unlink_table() - take out the level-1 table that holds @gfn's entry
+ *
+ * Adds it to @list.  CPUs may walk it until the caller has flushed their
+ * translations, mmu->zaps raised meanwhile; then cvmm_mmu_free_tables() frees what
+ * is on the list.  Returns whether there was one.
+ */
+bool cvmm_mmu_unlink_table(struct cvmm_mmu *mmu, u64 gfn, struct list_head *list);
+void cvmm_mmu_free_tables(struct cvmm_mmu *mmu, struct list_head *list);
+
+/* Do the leaves in @gfn's level-1 table look like parts of one large page?  A guess. */
+bool cvmm_mmu_mergeable(struct cvmm_mmu *mmu, u64 gfn);
+
+/* Number of leaves by level, nr[0] for level 1 to nr[2]; as of some moment each.  Sleeps. */
+void cvmm_mmu_count(struct cvmm_mmu *mmu, u64 nr[3]);
 
 /*
- * Remove all mappings of a range; no page locks: the slots' SRCU, or the user
- * memory's sequence count, keeps installers out.  Where others may remove or
+ * Remove all mappings of a range, large ones also when they lie in it only in part;
+ * no page locks: the slots' SRCU, or the user memory's sequence count, keeps
+ * installers out.  Where others may remove or
  * reduce mappings meanwhile, the caller holds mmu->zaps raised until its flush is
  * complete: cvmm_mmu_protect() then asks for one of its own.  Returns whether there
  * was any mapping.  @may_sleep: reschedule in long ranges.

@@ -11,10 +11,20 @@
  *
  * Nested entries of these slots are written by faults (under the shared lock),
  * by invalidations and by the dirty log (cmpxchg, see mmu.h).
+ *
+ * Large mappings: what one entry of the process maps, of the same alignment in
+ * guest and process and wholly in the slot, one nested entry maps.  An invalidation
+ * of a part takes all of it; what is left comes back by faults, as the process then
+ * has it.  While writes are logged faults map 4 KiB: the log takes write access from
+ * the large ones, and the first write splits them (cvmm_mmu_grow()).  Where a fault,
+ * or the log's end, finds a table of 4 KiB leaves in the way of a large one, the
+ * table is removed and flushed first (cvmm_merge_and_flush()).
  */
 #include <linux/err.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
+#include <linux/module.h>
+#include <linux/pgtable.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/swap.h>
@@ -22,6 +32,10 @@
 
 #include "engine.h"
 #include "mmu.h"
+
+static bool large_pages = true;
+module_param(large_pages, bool, 0644);
+MODULE_PARM_DESC(large_pages, "map huge pages of the VMM process as such (default on)");
 
 struct cvmm_user_mem {
 	struct mmu_interval_notifier notifier;
@@ -106,6 +120,120 @@ static void log_write(const struct cvmm_memslot *slot, u64 gfn)
 		set_bit(gfn - slot->base_gfn, slot->dirty);
 }
 
+/* The largest level that the slot's shape allows around @gfn. */
+static unsigned int slot_level(const struct cvmm_memslot *slot, u64 gfn)
+{
+	u64 differ = slot->base_gfn ^ (slot->userspace_addr >> PAGE_SHIFT);
+	unsigned int level = CVMM_LEVEL_4K;
+
+	if (slot->dirty || !READ_ONCE(large_pages))
+		return level;
+	while (level < CVMM_LEVEL_1G) {
+		u64 mask = CVMM_LEVEL_FRAMES(level + 1) - 1;
+		u64 first = gfn & ~mask;
+
+		if (differ & mask || first < slot->base_gfn ||
+		    first + mask >= slot->base_gfn + slot->nr_gfns)
+			break;
+		level++;
+	}
+	return level;
+}
+
+static bool maps(u64 entry, struct page *page, unsigned int level, u64 rights)
+{
+	u64 mask = CVMM_LEVEL_FRAMES(level) - 1;
+
+	return (entry & rights) == rights &&
+	       ((entry & PTE_PFN_MASK) >> PAGE_SHIFT & ~mask) == (page_to_pfn(page) & ~mask);
+}
+
+/*
+ * At which level does the current process map @page at @addr, in one entry with
+ * these rights?  Under mem->lock, with the count tested: whoever is to change the
+ * entry has to come by the lock first.
+ */
+static unsigned int process_level(unsigned long addr, struct page *page, bool write)
+{
+	u64 rights = _PAGE_PRESENT | _PAGE_USER | _PAGE_PSE | (write ? _PAGE_RW : 0);
+	unsigned int level = CVMM_LEVEL_4K;
+	unsigned long flags;
+	pgd_t pgd;
+	p4d_t p4d;
+	pud_t pud;
+	pmd_t pmd;
+
+	/* As get_user_pages_fast() does: tables are not freed while interrupts are off. */
+	local_irq_save(flags);
+	pgd = READ_ONCE(*pgd_offset(current->mm, addr));
+	if (pgd_none(pgd))
+		goto out;
+	p4d = READ_ONCE(*p4d_offset(&pgd, addr));
+	if (!p4d_present(p4d))
+		goto out;
+	pud = READ_ONCE(*pud_offset(&p4d, addr));
+	if (!pud_present(pud))
+		goto out;
+	if (pud_val(pud) & _PAGE_PSE) {
+		if (maps(pud_val(pud), page, CVMM_LEVEL_1G, rights))
+			level = CVMM_LEVEL_1G;
+		goto out;
+	}
+	pmd = READ_ONCE(*pmd_offset(&pud, addr));
+	if (maps(pmd_val(pmd), page, CVMM_LEVEL_2M, rights))
+		level = CVMM_LEVEL_2M;
+out:
+	local_irq_restore(flags);
+	return level;
+}
+
+/*
+ * One attempt to map what the process has at @addr now.  @write: in, needed; out,
+ * whether it is mapped so.  @max: the largest level; @level: out, tried.  0;
+ * -EBUSY when the process's mappings changed meanwhile; as cvmm_mmu_try_map();
+ * -errno of the process's own access.
+ */
+static int try_fault(struct cvmm_vm *vm, const struct cvmm_memslot *slot, u64 gfn, bool *write,
+		     unsigned int max, unsigned int *level)
+{
+	unsigned long addr = address_of(slot, gfn << PAGE_SHIFT);
+	bool try_write = !*write && !slot->dirty && !(slot->flags & KVM_MEM_READONLY);
+	struct cvmm_user_mem *mem = slot->user;
+	struct page *page, *writable;
+	bool may_write = *write;
+	unsigned long seq;
+	int r;
+
+	seq = mmu_interval_read_begin(&mem->notifier);
+	r = get_user_pages_fast(addr, 1, may_write ? FOLL_WRITE : 0, &page);
+	if (r != 1)
+		return r < 0 ? r : -EFAULT;
+	/* Saves a fault, where a write needs no more than this entry. */
+	if (try_write && get_user_page_fast_only(addr, FOLL_WRITE, &writable)) {
+		put_page(page);
+		page = writable;
+		may_write = true;
+	}
+	read_lock(&mem->lock);
+	if (mmu_interval_read_retry(&mem->notifier, seq)) {
+		r = -EBUSY;
+	} else {
+		/* The guest's stores do not pass by the process's entry, which says it later. */
+		if (may_write)
+			SetPageDirty(page);
+		*level = max > CVMM_LEVEL_4K ? min(max, process_level(addr, page, may_write)) :
+					       CVMM_LEVEL_4K;
+		r = cvmm_mmu_try_map(&vm->mmu, gfn, page, *level, may_write);
+	}
+	read_unlock(&mem->lock);
+	if (!r) {
+		*write = may_write;
+		mark_page_accessed(page);
+	}
+	put_page(page);
+	return r;
+}
+
 /*
  * cvmm_user_fault() - map the page behind a guest frame
  * @slot:	the slot that holds @gfn, on user memory
@@ -116,49 +244,41 @@ static void log_write(const struct cvmm_memslot *slot, u64 gfn)
  */
 int cvmm_user_fault(struct cvmm_vm *vm, const struct cvmm_memslot *slot, u64 gfn, bool write)
 {
-	unsigned long addr = address_of(slot, gfn << PAGE_SHIFT);
-	bool try_write = !write && !slot->dirty && !(slot->flags & KVM_MEM_READONLY);
-	struct cvmm_user_mem *mem = slot->user;
-	struct page *page, *writable;
-	unsigned long seq;
-	int r;
+	unsigned int max = slot_level(slot, gfn), level;
 
-	/* Under the lock there is no sleeping for tables. */
-	r = cvmm_mmu_grow(&vm->mmu, gfn);
-	if (r)
-		return r;
 	for (;;) {
-		seq = mmu_interval_read_begin(&mem->notifier);
-		r = get_user_pages_fast(addr, 1, write ? FOLL_WRITE : 0, &page);
-		if (r != 1)
-			return r < 0 ? r : -EFAULT;
-		/* Saves a fault, where a write needs no more than this entry. */
-		if (try_write && get_user_page_fast_only(addr, FOLL_WRITE, &writable)) {
-			put_page(page);
-			page = writable;
-			write = true;
-		}
-		read_lock(&mem->lock);
-		if (!mmu_interval_read_retry(&mem->notifier, seq))
+		int r = try_fault(vm, slot, gfn, &write, max, &level);
+
+		switch (r) {
+		case 0:
+			if (level > CVMM_LEVEL_4K)
+				cvmm_count(&vm->stats, CVMM_EE_LARGE_MAP);
+			/* After the mapping: a log that is read in between reports it next time. */
+			if (write)
+				log_write(slot, gfn);
+			return 0;
+		case -EAGAIN:
+			r = cvmm_mmu_grow(&vm->mmu, gfn, level);
+			if (r < 0)
+				return r;
+			if (r)
+				cvmm_count(&vm->stats, CVMM_EE_LARGE_SPLIT);
 			break;
-		read_unlock(&mem->lock);
-		put_page(page);
+		case -EEXIST:
+			if (level == CVMM_LEVEL_2M)
+				cvmm_merge_and_flush(vm, gfn);
+			else
+				max = level - 1;
+			break;
+		case -EBUSY:
+			break;
+		default:
+			return r;
+		}
 		if (signal_pending(current))
 			return -EINTR;
 		cond_resched();
-		write = write && !try_write;
 	}
-	/* The guest's stores do not pass by the process's entry, which says it later. */
-	if (write)
-		SetPageDirty(page);
-	r = cvmm_mmu_map(&vm->mmu, gfn, page, write);
-	read_unlock(&mem->lock);
-	/* After the mapping: a log that is read in between reports the page next time. */
-	if (!r && write)
-		log_write(slot, gfn);
-	mark_page_accessed(page);
-	put_page(page);
-	return r;
 }
 
 /* The slot that holds all of [gpa, gpa + len), on user memory or not; or NULL. */

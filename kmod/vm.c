@@ -34,6 +34,9 @@ static const char *event_name(unsigned int idx)
 		[CVMM_EE_IRQ_INJECTED] = "irq_injected",
 		[CVMM_EE_TLB_FLUSH] = "tlb_flush",
 		[CVMM_EE_KICK] = "kick",
+		[CVMM_EE_LARGE_MAP] = "large_map",
+		[CVMM_EE_LARGE_SPLIT] = "large_split",
+		[CVMM_EE_LARGE_MERGE] = "large_merge",
 	};
 
 	return names[idx];
@@ -212,6 +215,8 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 			return -EFAULT;
 		return cvmm_get_dirty_log(vm, &log);
 	}
+	case KVM_GET_STATS_FD:
+		return cvmm_vm_get_stats_fd(vm);
 	case KVM_CHECK_EXTENSION:
 		return cvmm_check_extension(arg);
 	case KVM_ENABLE_CAP: {

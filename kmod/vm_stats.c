@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KVM_GET_STATS_FD of a VM: its counters in KVM's binary format.  A header, the
+ * VM's name, descriptors, values; read at any offset, values as of the read.
+ *
+ * The nested pages have KVM's names: pages_4k, pages_2m, pages_1g.  Then come the
+ * engine's own counters.
+ */
+#include <linux/anon_inodes.h>
+#include <linux/err.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "engine.h"
+
+#define NAME_SIZE	48
+#define NR_PAGES	3
+#define NR_STATS	(NR_PAGES + CVMM_EE_NR)
+
+/* struct kvm_stats_desc with its name, whose size there depends on the kernel. */
+struct stats_desc {
+	u32 flags;
+	s16 exponent;
+	u16 size;
+	u32 offset;
+	u32 bucket_size;
+	char name[NAME_SIZE];
+};
+
+static_assert(offsetof(struct stats_desc, name) == offsetof(struct kvm_stats_desc, name));
+
+struct stats_file {
+	struct kvm_stats_header header;
+	char id[NAME_SIZE];
+	struct stats_desc desc[NR_STATS];
+	u64 value[NR_STATS];
+};
+
+static void describe(struct stats_file *f, unsigned int i, const char *name, u32 type)
+{
+	f->desc[i] = (struct stats_desc) {
+		.flags = type | KVM_STATS_UNIT_NONE | KVM_STATS_BASE_POW10,
+		.size = 1,
+		.offset = i * sizeof(u64),
+	};
+	strscpy(f->desc[i].name, name, NAME_SIZE);
+}
+
+static ssize_t stats_read(struct file *file, char __user *buf, size_t size, loff_t *pos)
+{
+	static const char * const pages[NR_PAGES] = { "pages_4k", "pages_2m", "pages_1g" };
+	struct cvmm_vm *vm = file->private_data;
+	struct stats_file *f;
+	unsigned int i;
+	ssize_t ret;
+
+	f = kzalloc(sizeof(*f), GFP_KERNEL_ACCOUNT);
+	if (!f)
+		return -ENOMEM;
+	f->header = (struct kvm_stats_header) {
+		.name_size = NAME_SIZE,
+		.num_desc = NR_STATS,
+		.id_offset = offsetof(struct stats_file, id),
+		.desc_offset = offsetof(struct stats_file, desc),
+		.data_offset = offsetof(struct stats_file, value),
+	};
+	strscpy(f->id, "cvmm-vm", NAME_SIZE);
+	for (i = 0; i < NR_PAGES; i++)
+		describe(f, i, pages[i], KVM_STATS_TYPE_INSTANT);
+	for (i = 0; i < CVMM_EE_NR; i++) {
+		describe(f, NR_PAGES + i, vm->stats.name(i), KVM_STATS_TYPE_CUMULATIVE);
+		f->value[NR_PAGES + i] = cvmm_counters_sum(&vm->stats, i);
+	}
+	/* A walk over all tables: only for who reads values. */
+	if (size && (u64)*pos + size - 1 >= offsetof(struct stats_file, value))
+		cvmm_mmu_count(&vm->mmu, f->value);
+	ret = simple_read_from_buffer(buf, size, pos, f, sizeof(*f));
+	kfree(f);
+	return ret;
+}
+
+static int stats_release(struct inode *inode, struct file *file)
+{
+	cvmm_vm_put(file->private_data);
+	return 0;
+}
+
+static const struct file_operations stats_fops = {
+	.owner = THIS_MODULE,
+	.read = stats_read,
+	.release = stats_release,
+	.llseek = noop_llseek,
+};
+
+/*
+ * cvmm_vm_get_stats_fd() - KVM_GET_STATS_FD on a VM
+ *
+ * Returns a new descriptor, which holds the VM, or -errno.
+ */
+int cvmm_vm_get_stats_fd(struct cvmm_vm *vm)
+{
+	struct file *file;
+	int fd = get_unused_fd_flags(O_CLOEXEC);
+
+	if (fd < 0)
+		return fd;
+	file = anon_inode_getfile("cvmm-vm-stats", &stats_fops, vm, O_RDONLY);
+	if (IS_ERR(file)) {
+		put_unused_fd(fd);
+		return PTR_ERR(file);
+	}
+	file->f_mode |= FMODE_PREAD;
+	cvmm_vm_get(vm);
+	fd_install(fd, file);
+	return fd;
+}

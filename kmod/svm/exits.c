@@ -18,7 +18,7 @@
  */
 static int insn_len(struct cvmm_vcpu *vcpu, u16 op)
 {
-	struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
+	const struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
 	int r;
 
 	if (svm_features & SVM_FEAT_NRIPS && c->next_rip - vcpu->rip - 1 < INSN_MAX_LEN)
@@ -77,7 +77,7 @@ static int handle_skip(struct cvmm_vcpu *vcpu, u16 op)
 
 static int handle_ioio(struct cvmm_vcpu *vcpu)
 {
-	struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
+	const struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
 	u64 info = c->exit_info_1;
 
 	if (info & SVM_IOIO_STR_MASK)
@@ -89,7 +89,7 @@ static int handle_ioio(struct cvmm_vcpu *vcpu)
 
 static int handle_npf(struct cvmm_vcpu *vcpu)
 {
-	struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
+	const struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
 
 	if (c->exit_info_1 & SVM_NPF_WALK)
 		cvmm_count(&vcpu->vm->stats, CVMM_EE_NPF_WALK);
@@ -186,7 +186,7 @@ static int handle_cr(struct cvmm_vcpu *vcpu)
 /* Only intercepted while copies of the guest's tables are used. */
 static int handle_invlpg(struct cvmm_vcpu *vcpu)
 {
-	struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
+	const struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
 	u64 linear;
 	int len, r;
 
@@ -340,7 +340,7 @@ static void count_exit(struct cvmm_vm *vm, u32 code)
 int svm_handle_exit(struct cvmm_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
-	struct vmcb_control_area *c = &svm->vmcb->control;
+	const struct vmcb_control_area *c = &svm->vmcb->control;
 	u32 code = c->exit_code;
 
 	if (svm->entry_failed || code == (u32)SVM_EXIT_ERR) {

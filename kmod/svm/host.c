@@ -9,6 +9,7 @@
 #include <linux/gfp.h>
 #include <linux/mm.h>
 #include <linux/mem_encrypt.h>
+#include <linux/module.h>
 #include <linux/percpu.h>
 #include <linux/rcupdate.h>
 #include <asm/cpufeature.h>
@@ -25,6 +26,15 @@
 #include "svm.h"
 
 #define SVM_LEAF	0x8000000a
+
+static bool vmcb_clean = true;
+module_param(vmcb_clean, bool, 0644);
+MODULE_PARM_DESC(vmcb_clean, "let processors keep what is unchanged in a VMCB (default on)");
+
+/* Of vCPUs created from now on. */
+bool svm_check_clean;
+module_param_named(check_vmcb_clean, svm_check_clean, bool, 0644);
+MODULE_PARM_DESC(check_vmcb_clean, "warn of changes to a VMCB that its clean bits do not tell (for tests)");
 
 /*
  * Per CPU.  An ASID is a vCPU's from the generation it was handed out in; when
@@ -167,8 +177,10 @@ void svm_vcpu_load(struct cvmm_vcpu *vcpu, bool changed)
 
 	if (!c->enabled)
 		return;
-	if (changed)
+	if (changed) {
 		svm->asid_generation = 0;
+		svm->clean = 0;
+	}
 	if (c->last != svm) {
 		c->last = svm;
 		indirect_branch_prediction_barrier();
@@ -218,7 +230,7 @@ void svm_flush_tlb(struct cvmm_vcpu *vcpu)
 	struct svm_vcpu *svm = to_svm(vcpu);
 
 	if (svm_features & SVM_FEAT_FLUSHBYASID)
-		svm->vmcb->control.tlb_ctl = TLB_CONTROL_FLUSH_ASID;
+		svm_put(svm, control.tlb_ctl, TLB_CONTROL_FLUSH_ASID);
 	else
 		svm->asid_generation = 0;
 }
@@ -228,10 +240,12 @@ static void take_asid(struct svm_cpu *c, struct svm_vcpu *svm)
 	if (c->next_asid >= nr_asids) {
 		c->asid_generation++;
 		c->next_asid = 1;	/* 0 is the host's */
-		svm->vmcb->control.tlb_ctl = TLB_CONTROL_FLUSH_ALL_ASID;
+		svm_put(svm, control.tlb_ctl, TLB_CONTROL_FLUSH_ALL_ASID);
 	}
 	svm->asid_generation = c->asid_generation;
-	svm->vmcb->control.asid = c->next_asid++;
+	svm_put(svm, control.asid, c->next_asid++);
+	/* SVM may have been off since: nothing is known of what the processor has. */
+	svm->clean = 0;
 }
 
 static noinstr void run(struct cvmm_vcpu *vcpu, struct svm_vcpu *svm, u64 host_pa)
@@ -249,7 +263,7 @@ static noinstr void run(struct cvmm_vcpu *vcpu, struct svm_vcpu *svm, u64 host_p
 static void finish_injection(struct cvmm_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
-	struct vmcb_control_area *c = &svm->vmcb->control;
+	const struct vmcb_control_area *c = &svm->vmcb->control;
 	u32 info = c->exit_int_info;
 	u8 vector = info & SVM_EXITINTINFO_VEC_MASK;
 
@@ -269,7 +283,7 @@ static void finish_injection(struct cvmm_vcpu *vcpu)
 		break;
 	}
 	svm->injecting = SVM_NOTHING;
-	c->event_inj = 0;
+	svm_put(svm, control.event_inj, 0);
 
 	if (!(info & SVM_EXITINTINFO_VALID))
 		return;
@@ -299,37 +313,54 @@ static void finish_injection(struct cvmm_vcpu *vcpu)
 	}
 }
 
+/* Processors without the feature ignore the field. */
+static void put_clean(struct svm_vcpu *svm)
+{
+	if (unlikely(svm->seen)) {
+		u32 stale = vmcb_clean_stale(svm->vmcb, svm->seen, svm->clean);
+
+		WARN_ONCE(stale, "VMCB changed, but its clean bits %#x say it is not\n", stale);
+		svm->clean &= ~stale;
+	}
+	svm_put(svm, control.clean, READ_ONCE(vmcb_clean) ? svm->clean : 0);
+}
+
 /* IRQs off, loaded. */
 void svm_enter(struct cvmm_vcpu *vcpu)
 {
 	struct svm_cpu *c = this_cpu_ptr(&svm_cpu);
 	struct svm_vcpu *svm = to_svm(vcpu);
-	struct vmcb *vmcb = svm->vmcb;
-	struct vmcb_save_area *save = &vmcb->save;
+	const struct vmcb *vmcb = svm->vmcb;
+	const struct vmcb_save_area *save = &vmcb->save;
+	u64 rflags = vcpu->rflags;
 
 	svm->entry_failed = !c->enabled || svm->no_tables;
 	if (svm->entry_failed)
 		return;
 
-	save->rax = vcpu->regs[CVMM_RAX];
-	save->rsp = vcpu->regs[CVMM_RSP];
-	save->rip = vcpu->rip;
-	save->rflags = vcpu->rflags;
 	if (unlikely(vcpu->guest_debug)) {
-		save->dr6 = DR6_RESERVED;
+		svm_put(svm, save.dr6, DR6_RESERVED);
 		if (vcpu->guest_debug & KVM_GUESTDBG_SINGLESTEP)
-			save->rflags |= X86_EFLAGS_TF;
+			rflags |= X86_EFLAGS_TF;
 	}
-	save->cr2 = vcpu->cr2;
-	vmcb->control.tsc_offset = vcpu->tsc_offset;
-	vmcb->control.clean = 0;
+	svm_put(svm, save.rax, vcpu->regs[CVMM_RAX]);
+	svm_put(svm, save.rsp, vcpu->regs[CVMM_RSP]);
+	svm_put(svm, save.rip, vcpu->rip);
+	svm_put(svm, save.rflags, rflags);
+	svm_put(svm, save.cr2, vcpu->cr2);
+	svm_put(svm, control.tsc_offset, vcpu->tsc_offset);
 	if (svm->asid_generation != c->asid_generation)
 		take_asid(c, svm);
+	put_clean(svm);
 
 	trace_cvmm_vcpu_enter(vcpu->id, vcpu->rip, vmcb->control.event_inj);
 	run(vcpu, svm, c->host_pa);
 
-	vmcb->control.tlb_ctl = TLB_CONTROL_DO_NOTHING;
+	/* A state that VMRUN refuses leaves nothing certain. */
+	svm->clean = vmcb->control.exit_code == (u32)SVM_EXIT_ERR ? 0 : VMCB_CLEAN_ALL;
+	if (unlikely(svm->seen))
+		memcpy(svm->seen, vmcb, VMCB_CLEAN_SIZE);
+	svm_put(svm, control.tlb_ctl, TLB_CONTROL_DO_NOTHING);
 	vcpu->regs[CVMM_RAX] = save->rax;
 	vcpu->regs[CVMM_RSP] = save->rsp;
 	vcpu->rip = save->rip;

@@ -103,33 +103,40 @@ static const u8 fixed_intercepts[] = {
 static int svm_vcpu_create(struct cvmm_vcpu *vcpu)
 {
 	struct svm_vm *vm = vcpu->vm->hw;
-	struct vmcb_control_area *c;
 	struct svm_vcpu *svm;
 	unsigned int i;
 
 	svm = kzalloc(sizeof(*svm), GFP_KERNEL_ACCOUNT);
 	if (!svm)
 		return -ENOMEM;
-	svm->vmcb = (struct vmcb *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	if (!svm->vmcb) {
-		kfree(svm);
-		return -ENOMEM;
+	svm->vmcb = (const struct vmcb *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	if (!svm->vmcb)
+		goto free_svm;
+	if (svm_check_clean) {
+		svm->seen = kmalloc(VMCB_CLEAN_SIZE, GFP_KERNEL_ACCOUNT);
+		if (!svm->seen)
+			goto free_vmcb;
 	}
 	svm->vmcb_pa = __sme_pa(svm->vmcb);
-	c = &svm->vmcb->control;
 	for (i = 0; i < ARRAY_SIZE(fixed_intercepts); i++)
-		svm_set_intercept(c, fixed_intercepts[i]);
+		svm_intercept(svm, fixed_intercepts[i], true);
 	/* Debug registers are kept in software until the guest sets a breakpoint. */
 	for (i = INTERCEPT_DR0_READ; i <= INTERCEPT_DR7_WRITE; i++)
-		svm_set_intercept(c, i);
-	c->iopm_base_pa = svm_iopm_pa;
-	c->msrpm_base_pa = vm->msrpm_pa;
-	c->int_ctl = V_INTR_MASKING_MASK;
-	c->nested_ctl = SVM_NESTED_CTL_NP_ENABLE;
-	c->nested_cr3 = vcpu->vm->mmu.root_pa;
-	svm->vmcb->save.g_pat = 0x0007040600070406ULL;
+		svm_intercept(svm, i, true);
+	svm_put(svm, control.iopm_base_pa, svm_iopm_pa);
+	svm_put(svm, control.msrpm_base_pa, vm->msrpm_pa);
+	svm_put(svm, control.int_ctl, V_INTR_MASKING_MASK);
+	svm_put(svm, control.nested_ctl, SVM_NESTED_CTL_NP_ENABLE);
+	svm_put(svm, control.nested_cr3, vcpu->vm->mmu.root_pa);
+	svm_put(svm, save.g_pat, 0x0007040600070406ULL);
 	vcpu->hw = svm;
 	return 0;
+
+free_vmcb:
+	free_page((unsigned long)svm->vmcb);
+free_svm:
+	kfree(svm);
+	return -ENOMEM;
 }
 
 static void svm_vcpu_destroy(struct cvmm_vcpu *vcpu)
@@ -138,13 +145,14 @@ static void svm_vcpu_destroy(struct cvmm_vcpu *vcpu)
 
 	svm_tables_destroy(vcpu);
 	svm_forget_vcpu(svm);
+	kfree(svm->seen);
 	free_page((unsigned long)svm->vmcb);
 	kfree(svm);
 }
 
-static struct vmcb_seg *seg_of(struct cvmm_vcpu *vcpu, enum cvmm_seg seg)
+static const struct vmcb_seg *seg_of(struct cvmm_vcpu *vcpu, enum cvmm_seg seg)
 {
-	struct vmcb_save_area *save = &to_svm(vcpu)->vmcb->save;
+	const struct vmcb_save_area *save = &to_svm(vcpu)->vmcb->save;
 
 	switch (seg) {
 	case CVMM_SEG_ES: return &save->es;
@@ -201,36 +209,45 @@ static void svm_get_segment(struct cvmm_vcpu *vcpu, enum cvmm_seg seg, struct kv
 
 static void svm_set_segment(struct cvmm_vcpu *vcpu, enum cvmm_seg seg, const struct kvm_segment *s)
 {
-	struct vmcb_seg *v = seg_of(vcpu, seg);
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct vmcb_seg v = {
+		.base = s->base,
+		.limit = s->limit,
+		.selector = s->selector,
+		.attrib = (s->type & SVM_SELECTOR_TYPE_MASK) |
+			  (s->s & 1) << SVM_SELECTOR_S_SHIFT |
+			  (s->dpl & 3) << SVM_SELECTOR_DPL_SHIFT |
+			  ((s->present & 1) && !s->unusable) << SVM_SELECTOR_P_SHIFT |
+			  (s->avl & 1) << SVM_SELECTOR_AVL_SHIFT |
+			  (s->l & 1) << SVM_SELECTOR_L_SHIFT |
+			  (s->db & 1) << SVM_SELECTOR_DB_SHIFT |
+			  (s->g & 1) << SVM_SELECTOR_G_SHIFT,
+	};
 
-	v->base = s->base;
-	v->limit = s->limit;
-	v->selector = s->selector;
-	v->attrib = (s->type & SVM_SELECTOR_TYPE_MASK) |
-		    (s->s & 1) << SVM_SELECTOR_S_SHIFT |
-		    (s->dpl & 3) << SVM_SELECTOR_DPL_SHIFT |
-		    ((s->present & 1) && !s->unusable) << SVM_SELECTOR_P_SHIFT |
-		    (s->avl & 1) << SVM_SELECTOR_AVL_SHIFT |
-		    (s->l & 1) << SVM_SELECTOR_L_SHIFT |
-		    (s->db & 1) << SVM_SELECTOR_DB_SHIFT |
-		    (s->g & 1) << SVM_SELECTOR_G_SHIFT;
 	if (seg == CVMM_SEG_SS)
-		to_svm(vcpu)->vmcb->save.cpl = s->dpl & 3;
+		svm_put(svm, save.cpl, s->dpl & 3);
 	/*
 	 * TR is always a present TSS, as LTR has it.  Not busy: the processor need
 	 * not keep that.  QEMU (7.2) aborts, host and all, when a 32-bit guest
 	 * changes its privilege level with anything else.
 	 */
 	if (seg == CVMM_SEG_TR) {
-		v->attrib &= ~(SVM_SELECTOR_S_MASK | 7);
-		v->attrib |= SVM_SELECTOR_P_MASK | 1;
+		v.attrib &= ~(SVM_SELECTOR_S_MASK | 7);
+		v.attrib |= SVM_SELECTOR_P_MASK | 1;
 	}
+	svm_put_bytes(svm, seg_of(vcpu, seg), &v, sizeof(v));
+}
+
+static const struct vmcb_seg *table_of(struct cvmm_vcpu *vcpu, bool idt)
+{
+	const struct vmcb_save_area *save = &to_svm(vcpu)->vmcb->save;
+
+	return idt ? &save->idtr : &save->gdtr;
 }
 
 static void svm_get_table(struct cvmm_vcpu *vcpu, bool idt, struct kvm_dtable *t)
 {
-	struct vmcb_save_area *save = &to_svm(vcpu)->vmcb->save;
-	const struct vmcb_seg *v = idt ? &save->idtr : &save->gdtr;
+	const struct vmcb_seg *v = table_of(vcpu, idt);
 
 	t->base = v->base;
 	t->limit = v->limit;
@@ -238,11 +255,9 @@ static void svm_get_table(struct cvmm_vcpu *vcpu, bool idt, struct kvm_dtable *t
 
 static void svm_set_table(struct cvmm_vcpu *vcpu, bool idt, const struct kvm_dtable *t)
 {
-	struct vmcb_save_area *save = &to_svm(vcpu)->vmcb->save;
-	struct vmcb_seg *v = idt ? &save->idtr : &save->gdtr;
+	struct vmcb_seg v = { .base = t->base, .limit = t->limit };
 
-	v->base = t->base;
-	v->limit = t->limit;
+	svm_put_bytes(to_svm(vcpu), table_of(vcpu, idt), &v, sizeof(v));
 }
 
 static void svm_set_cr3(struct cvmm_vcpu *vcpu)
@@ -250,41 +265,38 @@ static void svm_set_cr3(struct cvmm_vcpu *vcpu)
 	if (to_svm(vcpu)->tables_active)
 		svm_tables_reset(vcpu);
 	else
-		to_svm(vcpu)->vmcb->save.cr3 = vcpu->cr3;
+		svm_put(to_svm(vcpu), save.cr3, vcpu->cr3);
 }
 
 /* Loaded or not. */
 static void svm_sync_control(struct cvmm_vcpu *vcpu)
 {
-	struct vmcb *vmcb = to_svm(vcpu)->vmcb;
+	struct svm_vcpu *svm = to_svm(vcpu);
+	u64 cr0 = vcpu->cr0 & ~(u64)(X86_CR0_CD | X86_CR0_NW);
+	u64 efer = vcpu->efer | EFER_SVME;
 
 	/*
 	 * Caches stay on whatever the guest thinks: only then must it be told
 	 * its own value when it reads CR0.
 	 */
-	vmcb->save.cr0 = vcpu->cr0 & ~(u64)(X86_CR0_CD | X86_CR0_NW);
-	if (vmcb->save.cr0 != vcpu->cr0)
-		svm_set_intercept(&vmcb->control, INTERCEPT_CR0_READ);
-	else
-		svm_clear_intercept(&vmcb->control, INTERCEPT_CR0_READ);
+	svm_put(svm, save.cr0, cr0);
+	svm_intercept(svm, INTERCEPT_CR0_READ, cr0 != vcpu->cr0);
 	/* A machine check in a guest without CR4.MCE would shut the host down. */
-	vmcb->save.cr4 = vcpu->cr4 | (cr4_read_shadow() & X86_CR4_MCE);
+	svm_put(svm, save.cr4, vcpu->cr4 | (cr4_read_shadow() & X86_CR4_MCE));
 	/*
 	 * LME means nothing before paging, and writes to CR0 and EFER are ours.
 	 * With it set there and CR4.PAE clear, QEMU's #VMEXIT (7.2, 10.0) fails to
 	 * restore the host's CR0: the host would run on without paging.
 	 */
-	vmcb->save.efer = vcpu->efer | EFER_SVME;
 	if (!(vcpu->cr0 & X86_CR0_PG))
-		vmcb->save.efer &= ~(u64)EFER_LME;
-	vmcb->save.dr6 = vcpu->dr6;
-	vmcb->save.dr7 = cvmm_effective_dr7(vcpu);
-	if (vcpu->guest_debug & KVM_GUESTDBG_USE_SW_BP)
-		svm_set_intercept(&vmcb->control, INTERCEPT_EXCEPTION_OFFSET + X86_TRAP_BP);
-	else
-		svm_clear_intercept(&vmcb->control, INTERCEPT_EXCEPTION_OFFSET + X86_TRAP_BP);
-	vmcb->control.int_ctl &= ~V_TPR_MASK;
-	vmcb->control.int_ctl |= vcpu->cr8 & V_TPR_MASK;
+		efer &= ~(u64)EFER_LME;
+	svm_put(svm, save.efer, efer);
+	svm_put(svm, save.dr6, vcpu->dr6);
+	svm_put(svm, save.dr7, cvmm_effective_dr7(vcpu));
+	svm_intercept(svm, INTERCEPT_EXCEPTION_OFFSET + X86_TRAP_BP,
+		      vcpu->guest_debug & KVM_GUESTDBG_USE_SW_BP);
+	svm_put(svm, control.int_ctl, (svm->vmcb->control.int_ctl & ~V_TPR_MASK) |
+				      (vcpu->cr8 & V_TPR_MASK));
 }
 
 static unsigned int svm_cpl(struct cvmm_vcpu *vcpu)
@@ -292,9 +304,9 @@ static unsigned int svm_cpl(struct cvmm_vcpu *vcpu)
 	return to_svm(vcpu)->vmcb->save.cpl;
 }
 
-static u64 *msr_field(struct cvmm_vcpu *vcpu, u32 index)
+static const u64 *msr_field(struct cvmm_vcpu *vcpu, u32 index)
 {
-	struct vmcb_save_area *save = &to_svm(vcpu)->vmcb->save;
+	const struct vmcb_save_area *save = &to_svm(vcpu)->vmcb->save;
 
 	switch (index) {
 	case MSR_STAR: return &save->star;
@@ -314,7 +326,7 @@ static u64 *msr_field(struct cvmm_vcpu *vcpu, u32 index)
 
 static bool svm_msr_get(struct cvmm_vcpu *vcpu, u32 index, u64 *val)
 {
-	u64 *field = msr_field(vcpu, index);
+	const u64 *field = msr_field(vcpu, index);
 
 	if (field)
 		*val = *field;
@@ -323,10 +335,10 @@ static bool svm_msr_get(struct cvmm_vcpu *vcpu, u32 index, u64 *val)
 
 static bool svm_msr_set(struct cvmm_vcpu *vcpu, u32 index, u64 val)
 {
-	u64 *field = msr_field(vcpu, index);
+	const u64 *field = msr_field(vcpu, index);
 
 	if (field)
-		*field = val;
+		svm_put_bytes(to_svm(vcpu), field, &val, sizeof(val));
 	return field;
 }
 
@@ -337,12 +349,10 @@ static bool svm_irq_shadow(struct cvmm_vcpu *vcpu)
 
 static void svm_set_irq_shadow(struct cvmm_vcpu *vcpu, bool on)
 {
-	struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
+	struct svm_vcpu *svm = to_svm(vcpu);
+	u32 state = svm->vmcb->control.int_state & ~(u32)SVM_INTERRUPT_SHADOW_MASK;
 
-	if (on)
-		c->int_state |= SVM_INTERRUPT_SHADOW_MASK;
-	else
-		c->int_state &= ~SVM_INTERRUPT_SHADOW_MASK;
+	svm_put(svm, control.int_state, state | (on ? SVM_INTERRUPT_SHADOW_MASK : 0));
 }
 
 static bool svm_irq_allowed(struct cvmm_vcpu *vcpu)
@@ -361,21 +371,19 @@ static bool svm_nmi_allowed(struct cvmm_vcpu *vcpu)
  */
 static void set_irq_window(struct cvmm_vcpu *vcpu, bool on)
 {
-	struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
+	u32 ctl = V_INTR_MASKING_MASK | (vcpu->cr8 & V_TPR_MASK);
+	struct svm_vcpu *svm = to_svm(vcpu);
 
 	/*
 	 * All of it, each time: QEMU's VMRUN (7.2) that refuses a guest's state
 	 * writes 0 back, and without V_INTR_MASKING a guest with IF clear would
 	 * keep the host's interrupts out.
 	 */
-	c->int_ctl = V_INTR_MASKING_MASK | (vcpu->cr8 & V_TPR_MASK);
-	if (on) {
-		c->int_ctl |= V_IRQ_MASK | V_INTR_PRIO_MASK | V_IGN_TPR_MASK;
-		c->int_vector = 0;
-		svm_set_intercept(c, INTERCEPT_VINTR);
-	} else {
-		svm_clear_intercept(c, INTERCEPT_VINTR);
-	}
+	if (on)
+		ctl |= V_IRQ_MASK | V_INTR_PRIO_MASK | V_IGN_TPR_MASK;
+	svm_put(svm, control.int_ctl, ctl);
+	svm_put(svm, control.int_vector, 0);
+	svm_intercept(svm, INTERCEPT_VINTR, on);
 }
 
 /*
@@ -386,18 +394,16 @@ static void set_irq_window(struct cvmm_vcpu *vcpu, bool on)
 static void svm_prepare(struct cvmm_vcpu *vcpu, bool want_window)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
-	struct vmcb_control_area *c = &svm->vmcb->control;
+	u32 event = 0, error = 0;
 
 	svm->no_tables = svm_tables_prepare(vcpu);
 	svm->injecting = SVM_NOTHING;
-	c->event_inj = 0;
-	c->event_inj_err = 0;
 	if (vcpu->exception.pending) {
 		svm->injecting = SVM_EXCEPTION;
-		c->event_inj = SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_EXEPT | vcpu->exception.vector;
+		event = SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_EXEPT | vcpu->exception.vector;
 		if (vcpu->exception.has_error) {
-			c->event_inj |= SVM_EVTINJ_VALID_ERR;
-			c->event_inj_err = vcpu->exception.error;
+			event |= SVM_EVTINJ_VALID_ERR;
+			error = vcpu->exception.error;
 		}
 	} else if (!vcpu->nmi_injected && vcpu->nmi_pending && svm_nmi_allowed(vcpu)) {
 		vcpu->nmi_pending = false;
@@ -406,18 +412,17 @@ static void svm_prepare(struct cvmm_vcpu *vcpu, bool want_window)
 	}
 	if (!svm->injecting && vcpu->nmi_injected) {
 		svm->injecting = SVM_NMI;
-		c->event_inj = SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_NMI;
+		event = SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_NMI;
 	}
 	if (!svm->injecting && vcpu->irq_pending &&
 	    (vcpu->irq_injected || svm_irq_allowed(vcpu))) {
 		svm->injecting = SVM_IRQ;
-		c->event_inj = SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_INTR | vcpu->irq_vector;
+		event = SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_INTR | vcpu->irq_vector;
 	}
+	svm_put(svm, control.event_inj, event);
+	svm_put(svm, control.event_inj_err, error);
 	/* NMIs stay masked until the handler's IRET. */
-	if (vcpu->nmi_masked && !svm->awaiting_iret)
-		svm_set_intercept(c, INTERCEPT_IRET);
-	else
-		svm_clear_intercept(c, INTERCEPT_IRET);
+	svm_intercept(svm, INTERCEPT_IRET, vcpu->nmi_masked && !svm->awaiting_iret);
 	set_irq_window(vcpu, want_window ||
 		       (vcpu->irq_pending && svm->injecting != SVM_IRQ));
 }

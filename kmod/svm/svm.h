@@ -12,10 +12,12 @@
 
 #include "../engine.h"
 #include "../hw_ops.h"
+#include "vmcb_clean.h"
 
 static_assert(offsetof(struct vmcb, save) == 0x400);
 static_assert(offsetof(struct vmcb_control_area, next_rip) == 0xc8);
 static_assert(offsetof(struct vmcb_save_area, rip) == 0x178);
+static_assert(offsetof(struct vmcb_save_area, g_pat) == 0x268);
 
 /* MSR permission map: 2 bits per MSR, three ranges of 8192. */
 #define SVM_MSRPM_ORDER	1
@@ -24,6 +26,7 @@ static_assert(offsetof(struct vmcb_save_area, rip) == 0x178);
 /* CPUID 0x8000000a EDX */
 #define SVM_FEAT_NPT		BIT(0)
 #define SVM_FEAT_NRIPS		BIT(3)
+#define SVM_FEAT_VMCBCLEAN	BIT(5)
 #define SVM_FEAT_FLUSHBYASID	BIT(6)
 #define SVM_FEAT_DECODEASSISTS	BIT(7)
 
@@ -35,7 +38,9 @@ static_assert(offsetof(struct vmcb_save_area, rip) == 0x178);
 enum svm_injected { SVM_NOTHING, SVM_EXCEPTION, SVM_IRQ, SVM_NMI };
 
 struct svm_vcpu {
-	struct vmcb *vmcb;
+	const struct vmcb *vmcb;	/* only svm_put() writes to it */
+	u32 clean;			/* VMCB clean bits: what is as after the last #VMEXIT */
+	void *seen;			/* VMCB_CLEAN_SIZE bytes as of then, to check; or NULL */
 	u64 vmcb_pa;
 	u64 asid_generation;		/* of the CPU it was loaded on, 0: needs a new ASID */
 	enum svm_injected injecting;	/* what event_inj holds */
@@ -56,6 +61,7 @@ struct svm_vm {
 };
 
 extern u32 svm_features;
+extern bool svm_check_clean;
 extern u64 svm_iopm_pa;
 
 static inline struct svm_vcpu *to_svm(struct cvmm_vcpu *vcpu)
@@ -63,14 +69,35 @@ static inline struct svm_vcpu *to_svm(struct cvmm_vcpu *vcpu)
 	return vcpu->hw;
 }
 
-static inline void svm_set_intercept(struct vmcb_control_area *c, unsigned int bit)
+static __always_inline void svm_put_bytes(struct svm_vcpu *svm, const void *field, const void *val,
+					  size_t len)
 {
-	c->intercepts[bit / 32] |= BIT(bit % 32);
+	enum vmcb_clean group = vmcb_clean_group((const u8 *)field - (const u8 *)svm->vmcb);
+
+	if (!memcmp(field, val, len))
+		return;
+	memcpy((void *)field, val, len);
+	if (group != VMCB_CLEAN_NONE)
+		svm->clean &= ~BIT(group);
 }
 
-static inline void svm_clear_intercept(struct vmcb_control_area *c, unsigned int bit)
+/*
+ * svm_put() - write a field of the VMCB
+ *
+ * The only way: so whatever changes between two entries loses its clean bit.
+ */
+#define svm_put(svm, field, val) do {						\
+	typeof((svm)->vmcb->field) val__ = (val);				\
+										\
+	svm_put_bytes(svm, &(svm)->vmcb->field, &val__, sizeof(val__));		\
+} while (0)
+
+static inline void svm_intercept(struct svm_vcpu *svm, unsigned int bit, bool on)
 {
-	c->intercepts[bit / 32] &= ~BIT(bit % 32);
+	u32 word = svm->vmcb->control.intercepts[bit / 32];
+
+	word = on ? word | BIT(bit % 32) : word & ~BIT(bit % 32);
+	svm_put(svm, control.intercepts[bit / 32], word);
 }
 
 /* host.c: the processors of this host */

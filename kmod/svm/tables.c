@@ -198,15 +198,10 @@ static void intercept(struct cvmm_vcpu *vcpu, bool on)
 		INTERCEPT_CR3_READ, INTERCEPT_CR3_WRITE, INTERCEPT_INVLPG,
 		INTERCEPT_EXCEPTION_OFFSET + X86_TRAP_PF,
 	};
-	struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(bits); i++) {
-		if (on)
-			svm_set_intercept(c, bits[i]);
-		else
-			svm_clear_intercept(c, bits[i]);
-	}
+	for (i = 0; i < ARRAY_SIZE(bits); i++)
+		svm_intercept(to_svm(vcpu), bits[i], on);
 }
 
 /*
@@ -241,7 +236,7 @@ int svm_tables_prepare(struct cvmm_vcpu *vcpu)
 	if (want != svm->tables_active) {
 		svm->tables_active = want;
 		intercept(vcpu, want);
-		svm->vmcb->save.cr3 = want ? ptcache_root(&t->cache) : vcpu->cr3;
+		svm_put(svm, save.cr3, want ? ptcache_root(&t->cache) : vcpu->cr3);
 	}
 	return 0;
 }

@@ -6,7 +6,7 @@
 
 . "$CVMM_TREE/selftests/lib.sh"
 
-cvmm_load || exit 1
+cvmm_load check_vmcb_clean=1 || exit 1
 "$CVMM_TREE/build/$1" "${@:2}" >&5
 status=$?
 cvmm_unload || exit 1

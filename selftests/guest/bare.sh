@@ -24,7 +24,7 @@ set_up()
 		modprobe kvm-amd
 		return
 	fi
-	cvmm_load $params || return 1
+	cvmm_load check_vmcb_clean=1 $params || return 1
 	[ "$where" = cluster ] || return 0
 	cluster_key || return 1
 	"$CVMM_TREE/build/vmmd" &

@@ -11,7 +11,7 @@
 . "$CVMM_TREE/selftests/lib.sh"
 
 engine=${1%-tables} vcpus=$2 tests=$3 words=${4:-} params=
-[ "$1" = "$engine" ] || params=page_table_cache=1
+[ "$1" = "$engine" ] || params="page_table_cache=1 check_vmcb_clean=1"
 cd "$CVMM_TREE" || exit 1
 out=$CVMM_OUT/solo.$1.$vcpus
 kernel=$(scripts/kernels 6.1 | { read -r _ vmlinuz _; echo "$vmlinuz"; })

@@ -175,12 +175,12 @@ void svm_vcpu_load(struct cvmm_vcpu *vcpu, bool changed)
 	struct svm_cpu *c = this_cpu_ptr(&svm_cpu);
 	struct svm_vcpu *svm = to_svm(vcpu);
 
-	if (!c->enabled)
-		return;
 	if (changed) {
 		svm->asid_generation = 0;
 		svm->clean = 0;
 	}
+	if (!c->enabled)
+		return;
 	if (c->last != svm) {
 		c->last = svm;
 		indirect_branch_prediction_barrier();

@@ -95,7 +95,8 @@ test = $(eval $(call test_,$(1),$(2),$(3),$(4)))
 vmmd-pkgs := gnutls jansson libconfig libnl-3.0 libnl-genl-3.0 libseccomp
 vmmd-ctl := $(wildcard vmmd/ctl*.c)
 vmmd-mains := vmmd/main.c vmmd/run.c $(vmmd-ctl)
-vmmd-lib := $(filter-out $(vmmd-mains),$(wildcard vmmd/*.c))
+# The module's part of the local APIC, too.
+vmmd-lib := $(filter-out $(vmmd-mains),$(wildcard vmmd/*.c)) kmod/vapic.c
 dsm-lib := $(wildcard dsm/*.c)
 kmod-lib :=
 

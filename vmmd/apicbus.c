@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "apicbus.h"
+#include "kmod/vapic.h"
 
 /* Layout of an entry. */
 #define INFO_LDR	0xffffffffULL
@@ -35,28 +36,9 @@ bool apicbus_update(struct apicbus *b, const struct apic_info *info)
 		v |= INFO_ENABLED;
 	if (info->x2apic)
 		v |= INFO_X2APIC;
-	if (info->dfr >> 28 == 0xf)
+	if (VAPIC_DFR_FLAT(info->dfr))
 		v |= INFO_FLAT;
 	return atomic_exchange(&b->info[info->id], v) != v;
-}
-
-static bool match_logical(uint64_t info, const struct apic_msg *msg)
-{
-	uint32_t ldr = info & INFO_LDR, dest = msg->dest;
-
-	if (info & INFO_X2APIC) {
-		if (msg->x2apic && dest == 0xffffffff)
-			return true;
-		return dest >> 16 == ldr >> 16 && (dest & ldr & 0xffff);
-	}
-	/* An xAPIC sees eight bits of the destination; all set is a broadcast in both models. */
-	dest &= 0xff;
-	ldr >>= 24;
-	if (dest == 0xff)
-		return true;
-	if (info & INFO_FLAT)
-		return dest & ldr;
-	return dest >> 4 == ldr >> 4 && (dest & ldr & 0xf);
 }
 
 static bool match(struct apicbus *b, unsigned int id, const struct apic_msg *msg)
@@ -72,7 +54,8 @@ static bool match(struct apicbus *b, unsigned int id, const struct apic_msg *msg
 		return id != msg->source;
 	}
 	if (msg->logical)
-		return match_logical(info, msg);
+		return vapic_match_logical(info & INFO_X2APIC, info & INFO_FLAT, info & INFO_LDR,
+					   msg->dest, msg->x2apic);
 	return msg->dest == id || msg->dest == (msg->x2apic ? 0xffffffff : 0xff);
 }
 

@@ -262,7 +262,7 @@ static int set_linux_entry(struct vcpu *v)
 	s.cr4 = 1 << 5;				/* PAE */
 	s.cr0 = 0x80000000 | 0x20 | 0x10 | 1;	/* PG, NE, ET, PE */
 	s.efer = 1 << 10 | 1 << 8;		/* LMA, LME */
-	s.apic_base = v->lapic->base;
+	s.apic_base = lapic_base(v->lapic);
 	r.rip = e->rip;
 	r.rsi = e->rsi;
 	r.rflags = 2;
@@ -287,7 +287,7 @@ static void do_sipi(struct vcpu *v, uint8_t vector)
 
 	s.cs.selector = (uint16_t)vector << 8;
 	s.cs.base = (uint64_t)vector << 12;
-	s.apic_base = v->lapic->base;
+	s.apic_base = lapic_base(v->lapic);
 	r.rip = 0;
 	if (!set_registers(v, &r, &s))
 		v->state = VCPU_RUNNABLE;
@@ -513,7 +513,7 @@ static void enter(struct vcpu *v)
 	/* What the guest changed without an exit of its own. */
 	if (run->cr8 != lapic_tpr(v->lapic) >> 4)
 		lapic_set_tpr(v->lapic, run->cr8 << 4);
-	if (run->apic_base != v->lapic->base)
+	if (run->apic_base != lapic_base(v->lapic))
 		lapic_set_base(v->lapic, run->apic_base);
 
 	if (err == EINTR || err == EAGAIN)
@@ -688,7 +688,7 @@ int vcpu_create(struct machine *m, struct vcpu *v, unsigned int id, char *err, s
 	v->tsc_offset = m->p.tsc_offset;
 	if (engine_set_tsc_offset(v->fd, v->tsc_offset))
 		goto failed;
-	v->lapic = lapic_create(id, id == 0, m->guest_khz, &lapic_ops, v);
+	v->lapic = lapic_create(id, id == 0, m->guest_khz, NULL, &lapic_ops, v);
 	if (!v->lapic)
 		goto failed;
 	free(cpuid);

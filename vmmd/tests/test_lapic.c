@@ -66,7 +66,7 @@ static int setup(void **state)
 
 	memset(&f, 0, sizeof(f));
 	f.tsc = 1000;
-	f.l = lapic_create(5, false, KHZ, &ops, &f);
+	f.l = lapic_create(5, false, KHZ, NULL, &ops, &f);
 	assert_non_null(f.l);
 	lapic_mmio_write(f.l, SVR, 0x1ff);
 	*state = &f;
@@ -83,7 +83,7 @@ static int teardown(void **state)
 
 static void go_x2apic(struct fixture *f)
 {
-	lapic_set_base(f->l, f->l->base | APIC_BASE_EXTD);
+	lapic_set_base(f->l, lapic_base(f->l) | APIC_BASE_EXTD);
 }
 
 static void test_reset_state(void **state)

@@ -197,6 +197,34 @@ struct cvmm_rdma_status {
 	char reason[CVMM_REASON_LEN];
 };
 
+/**
+ * struct cvmm_apic_page - the local APIC of a vCPU
+ * @reg:	the registers, 32 bits each, in their architectural places: the
+ *		register at byte offset n of the APIC is reg[n / 4]
+ * @posted:	vectors that were sent to it and are not in IRR yet; set by any
+ *		thread, atomically
+ * @posted_level: how each was triggered (1: level), valid where @posted is set
+ * @posted_any:	1: something may be set in @posted; set last, cleared first
+ * @errors:	bits for ESR since it was last written
+ * @deadline:	when the timer expires next, in the guest's TSC; ~0: it is stopped
+ * @period:	of a periodic timer, in cycles of the guest's TSC
+ * @deadline_msr: IA32_TSC_DEADLINE
+ * @pad:	0
+ *
+ * vmmd's own; laid out so that the module can share it.
+ */
+struct cvmm_apic_page {
+	__u32 reg[512];
+	__u32 posted[8];
+	__u32 posted_level[8];
+	__u32 posted_any;
+	__u32 errors;
+	__u64 deadline;
+	__u64 period;
+	__u64 deadline_msr;
+	__u64 pad[244];
+};
+
 /* On /dev/cvmm */
 #define CVMM_GET_INFO		_IOR(CVMMIO, 0x00, struct cvmm_info)
 #define CVMM_CREATE_SPACE	_IOW(CVMMIO, 0x01, struct cvmm_space_config)

@@ -4,9 +4,9 @@
  * vol. 3, chapter "Advanced Programmable Interrupt Controller"; AMD APM vol. 2,
  * chapter 16).
  *
- * Pure: the state is a struct cvmm_apic_page, the rest comes through callbacks.  Built
- * into cvmm.ko, which serves a page shared with user space (apic.c), and into vmmd,
- * which does what is rare on the same page (vmmd/lapic.c), or everything on stock KVM.
+ * Pure: the state is a struct cvmm_apic_page, the rest comes through callbacks.  vmmd
+ * does what is rare on the same page (vmmd/lapic.c).  Nothing here needs user space,
+ * so that the module can serve a page that it shares with vmmd; it does not yet.
  *
  * Whatever the page holds, and if it changes at any moment, these functions end, stay
  * within it and return values in their range.

@@ -521,10 +521,15 @@ void cvmm_link_free(struct cvmm_link *link)
 
 int cvmm_links_init(void)
 {
+	int ret;
+
 	msg_cache = KMEM_CACHE(cvmm_msg, 0);
 	if (!msg_cache)
 		return -ENOMEM;
-	return cvmm_transport_register(&cvmm_link_tcp_ops);
+	ret = cvmm_transport_register(&cvmm_link_tcp_ops);
+	if (ret)
+		kmem_cache_destroy(msg_cache);
+	return ret;
 }
 
 void cvmm_links_exit(void)

@@ -271,6 +271,21 @@ static int lane_fill_rx(struct rdma_lane *lane, unsigned int slot)
 	return 0;
 }
 
+/* What came in the slot has been taken: post it again, and owe the peer a credit. */
+static int lane_repost_rx(struct rdma_lane *lane, unsigned int slot)
+{
+	int ret = lane_post_rx(lane, slot);
+
+	if (ret) {
+		cvmm_rdma_fail(lane->ep, -ret, "link broken: can not receive");
+		return ret;
+	}
+	spin_lock(&lane->lock);
+	lane->to_grant++;
+	spin_unlock(&lane->lock);
+	return 0;
+}
+
 static struct page *lane_take_rx(struct rdma_lane *lane, unsigned int slot)
 {
 	struct rdma_rx *rx = &lane->rx[slot];
@@ -346,16 +361,12 @@ static int lane_message(struct rdma_lane *lane, unsigned int slot, u32 len)
 			return ret;
 		}
 	}
-	ret = lane_post_rx(lane, slot);
+	ret = lane_repost_rx(lane, slot);
 	if (ret) {
 		if (page)
 			cvmm_frame_free(link->space, page);
-		cvmm_rdma_fail(lane->ep, -ret, "link broken: can not receive");
 		return ret;
 	}
-	spin_lock(&lane->lock);
-	lane->to_grant++;
-	spin_unlock(&lane->lock);
 	return cvmm_link_rx(link, &msg, page);
 }
 
@@ -365,7 +376,6 @@ static int lane_rx(struct rdma_lane *lane, const struct ib_wc *wc)
 	const unsigned int slot = wc->wr_id;
 	struct rdma_wire *wire = &lane->wires[slot];
 	bool overflow;
-	int ret;
 
 	if (wc->status)
 		return lane_flushed(lane, wc->status);
@@ -390,15 +400,7 @@ static int lane_rx(struct rdma_lane *lane, const struct ib_wc *wc)
 	/* That for the first grant has done its service. */
 	if (slot == RDMA_RX_FIRST)
 		return 0;
-	ret = lane_post_rx(lane, slot);
-	if (ret) {
-		cvmm_rdma_fail(lane->ep, -ret, "link broken: can not receive");
-		return ret;
-	}
-	spin_lock(&lane->lock);
-	lane->to_grant++;
-	spin_unlock(&lane->lock);
-	return 0;
+	return lane_repost_rx(lane, slot);
 }
 
 /* The link's first message comes on lane 0; nothing else is looked at before. */

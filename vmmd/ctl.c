@@ -16,12 +16,36 @@
 
 #include "vmmd/conf.h"
 #include "vmmd/ctl.h"
+#include "vmmd/genl.h"
 #include "vmmd/key.h"
 #include "vmmd/stats.h"
 #include "vmmd/version.h"
 
 bool ctl_json;
 static const char *socket_path = CTL_SOCKET;
+
+/* ---- the module ----------------------------------------------------------- */
+
+struct genl *ctl_module(void)
+{
+	char err[256];
+	struct genl *g = genl_open(err, sizeof(err));
+
+	if (!g)
+		fprintf(stderr, "cvmm: %s\n", err);
+	return g;
+}
+
+int ctl_module_status(int ret, const char *name)
+{
+	if (!ret)
+		return 0;
+	if (ret == -ENOENT)
+		fprintf(stderr, "cvmm: no guest named \"%s\" has memory on this host\n", name);
+	else
+		fprintf(stderr, "cvmm: the module does not answer: %s\n", strerror(-ret));
+	return EXIT_UNAVAILABLE;
+}
 
 /* ---- vmmd ----------------------------------------------------------------- */
 

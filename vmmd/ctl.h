@@ -13,6 +13,8 @@
 
 #include "vmmd/ctlproto.h"
 
+struct genl;
+
 #define EXIT_USAGE	64
 #define EXIT_UNAVAILABLE 69
 #define EXIT_CANTCREAT	73
@@ -38,6 +40,11 @@ FILE *ctl_ask(const char *request, const char *name);
 int ctl_next(FILE *f, struct record *r);
 /* A field's value, "" if it is not there. */
 const char *ctl_field(const struct record *r, const char *key);
+
+/* The module's netlink family; NULL after a message on an error. */
+struct genl *ctl_module(void);
+/* The exit status for what a request to it about guest @name, or all, has returned. */
+int ctl_module_status(int ret, const char *name);
 
 /* Print a value, which is freed, and a newline.  @flags: of json_dumpf(). */
 void ctl_print_json(json_t *j, size_t flags);

@@ -172,15 +172,11 @@ static int identify(void *arg, const struct genl_space *s)
 static int read_module(const struct hot_options *o, const char *name, struct flows *all)
 {
 	struct flows before = { 0 };
-	struct genl *g;
-	char err[256];
+	struct genl *g = ctl_module();
 	int ret;
 
-	g = genl_open(err, sizeof(err));
-	if (!g) {
-		fprintf(stderr, "cvmm: %s\n", err);
-		return -1;
-	}
+	if (!g)
+		return EXIT_UNAVAILABLE;
 	ret = genl_spaces(g, name, identify, all);
 	if (ret == 1)
 		ret = 0;
@@ -196,11 +192,7 @@ static int read_module(const struct hot_options *o, const char *name, struct flo
 		subtract_flows(all, &before);
 	free(before.f);
 	genl_close(g);
-	if (ret == -ENOENT)
-		fprintf(stderr, "cvmm: no guest named \"%s\" has memory on this host\n", name);
-	else if (ret)
-		fprintf(stderr, "cvmm: the module does not answer: %s\n", strerror(-ret));
-	return ret ? -1 : 0;
+	return ctl_module_status(ret, name);
 }
 
 /* What page_json() has written.  0, or -1 when it is not that. */

@@ -214,16 +214,12 @@ static int stat_guest(const char *name)
 	json_t *latency = json_object();
 	struct stats s = { 0 };
 	bool have_space = false, have_vm, head = false;
-	struct genl *g;
-	char err[256];
+	struct genl *g = ctl_module();
 	unsigned int i;
 
-	g = genl_open(err, sizeof(err));
 	if (g) {
 		have_space = genl_spaces(g, name, copy_space, &space) == 1;
 		genl_counters(g, name, add_counter, &s);
-	} else {
-		fprintf(stderr, "cvmm: %s\n", err);
 	}
 	have_vm = !vmmd_counters(name, &s);
 	if (s.nr)
@@ -252,24 +248,14 @@ static int stat_guest(const char *name)
 /* @fn for each space, or that of @name. */
 static int for_spaces(const char *name, int (*fn)(void *arg, const struct genl_space *s), void *arg)
 {
-	struct genl *g;
-	char err[256];
+	struct genl *g = ctl_module();
 	int ret;
 
-	g = genl_open(err, sizeof(err));
-	if (!g) {
-		fprintf(stderr, "cvmm: %s\n", err);
+	if (!g)
 		return EXIT_UNAVAILABLE;
-	}
 	ret = genl_spaces(g, name, fn, arg);
 	genl_close(g);
-	if (!ret)
-		return 0;
-	if (ret == -ENOENT)
-		fprintf(stderr, "cvmm: no guest named \"%s\" has memory on this host\n", name);
-	else
-		fprintf(stderr, "cvmm: the module does not answer: %s\n", strerror(-ret));
-	return EXIT_UNAVAILABLE;
+	return ctl_module_status(ret, name);
 }
 
 static int stat_space(void *arg, const struct genl_space *s)

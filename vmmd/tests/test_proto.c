@@ -18,23 +18,7 @@
 
 #include "vmmd/proto.h"
 #include "vmmd/stats.h"
-
-static uint64_t rng = 1;
-
-static uint64_t rnd(void)
-{
-	rng ^= rng << 13;
-	rng ^= rng >> 7;
-	rng ^= rng << 17;
-	return rng;
-}
-
-static unsigned int rounds(void)
-{
-	const char *s = getenv("CVMM_FUZZ_ROUNDS");
-
-	return s ? (unsigned int)atoi(s) : 30000;
-}
+#include "vmmd/tests/fuzz.h"
 
 static void test_hello(void **state)
 {
@@ -303,7 +287,7 @@ static void test_fuzz_messages(void **state)
 	stats_free(&st);
 	frame_header(good[3], F_IO, 1, IO_SIZE);
 	len[3] = FRAME_HEADER + IO_SIZE;
-	for (i = 0; i < rounds(); i++) {
+	for (i = 0; i < rounds(30000); i++) {
 		k = (unsigned int)(rnd() % 5);
 		if (k == 4) {
 			n = (unsigned int)(rnd() % 300);
@@ -336,7 +320,7 @@ static void test_fuzz_conf(void **state)
 	(void)state;
 	rng = (uint64_t)time(NULL) | 1;
 	print_message("seed %llu\n", (unsigned long long)rng);
-	for (i = 0; i < rounds(); i++) {
+	for (i = 0; i < rounds(30000); i++) {
 		len = 0;
 		if (rnd() & 1)
 			len = (size_t)sprintf(text, "name=\"a\";kernel=\"k\";memory=\"64M\";nodes=(");

@@ -25,24 +25,8 @@
 
 #include "vmmd/conn.h"
 #include "vmmd/key.h"
+#include "vmmd/tests/fuzz.h"
 #include "vmmd/tls.h"
-
-static uint64_t rng = 88172645463325252ULL;
-
-static uint64_t rnd(void)
-{
-	rng ^= rng << 13;
-	rng ^= rng >> 7;
-	rng ^= rng << 17;
-	return rng;
-}
-
-static unsigned int rounds(void)
-{
-	const char *s = getenv("CVMM_FUZZ_ROUNDS");
-
-	return s ? (unsigned int)atoi(s) : 2000;
-}
 
 /* ---- the key file --------------------------------------------------------- */
 
@@ -427,7 +411,7 @@ static void test_fuzz_records(void **state)
 	struct tls_half tx = { .key = { 9 } }, rx;
 	uint8_t plain[300], record[300 + TLS_OVERHEAD], back[TLS_RECORD_MAX];
 	struct tls_cipher *c = tls_cipher(&tx);
-	unsigned int i, k, n = rounds() * 10;
+	unsigned int i, k, n = rounds(2000) * 10;
 	size_t len;
 	long size;
 
@@ -473,7 +457,7 @@ static void test_fuzz_handshake(void **state)
 	close(pair[0]);
 	close(pair[1]);
 	print_message("seed %llu\n", (unsigned long long)rng);
-	for (i = 0; i < rounds(); i++) {
+	for (i = 0; i < rounds(2000); i++) {
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
 		memcpy(bad, good, (size_t)len);
 		for (k = (unsigned int)(1 + rnd() % 6); k; k--)

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the tests share that make input up: random numbers, and for how long. */
+#ifndef VMMD_TESTS_FUZZ_H
+#define VMMD_TESTS_FUZZ_H
+
+#include <stdint.h>
+#include <stdlib.h>
+
+static uint64_t rng = 88172645463325252ULL;	/* the seed; never 0 */
+
+static inline uint64_t rnd(void)
+{
+	rng ^= rng << 13;
+	rng ^= rng >> 7;
+	rng ^= rng << 17;
+	return rng;
+}
+
+/* CVMM_FUZZ_ROUNDS of the environment, or @usual. */
+static inline unsigned int rounds(unsigned int usual)
+{
+	const char *s = getenv("CVMM_FUZZ_ROUNDS");
+
+	return s ? (unsigned int)atoi(s) : usual;
+}
+
+#endif /* VMMD_TESTS_FUZZ_H */

@@ -207,46 +207,44 @@ static bool relay(struct relay *r)
 	return n == 1 && verdict;
 }
 
+/* A session of its own, see struct relay. */
+static bool session(struct relay *r, enum hello_role role, long limit, long flip)
+{
+	memset(r, 0, sizeof(*r));
+	r->role = role;
+	r->limit = limit;
+	r->flip = flip;
+	return relay(r);
+}
+
+/* All of a session, which gets in; how many bytes the client sends. */
+static long whole(const char *what, struct relay *r, enum hello_role role)
+{
+	if (!session(r, role, -1, -1))
+		die(what, "the whole session fails");
+	return (long)r->len;
+}
+
 static void cut(void)
 {
 	static struct relay r;
-	long at, whole;
+	long at, len = whole("cut", &r, HELLO_LINK);
 
-	r.role = HELLO_LINK;
-	r.limit = r.flip = -1;
-	if (!relay(&r))
-		die("cut", "the whole session fails");
-	whole = (long)r.len;
-	for (at = 0; at < whole; at += at < 12 || at > whole - 12 ? 1 : 17) {
-		memset(&r, 0, sizeof(r));
-		r.role = HELLO_LINK;
-		r.limit = at;
-		r.flip = -1;
-		if (relay(&r))
+	for (at = 0; at < len; at += at < 12 || at > len - 12 ? 1 : 17)
+		if (session(&r, HELLO_LINK, at, -1))
 			die("cut", "it got in");
-	}
 }
 
 static void change(void)
 {
 	static struct relay r;
-	long at, whole;
+	long at, len = whole("change", &r, HELLO_LINK);
 
-	r.role = HELLO_LINK;
-	r.limit = r.flip = -1;
-	if (!relay(&r))
-		die("change", "the unchanged handshake fails");
-	whole = (long)r.len;
 	/* The record version of the first record is free by RFC 8446 section 5.1: begin behind it. */
-	for (at = 3; at < whole; at += 7) {
-		memset(&r, 0, sizeof(r));
-		r.role = HELLO_LINK;
-		r.limit = -1;
-		r.flip = at;
-		if (relay(&r))
-			printf("rogue: byte %ld of %ld changed: got in\n", at, whole);
-		else
+	for (at = 3; at < len; at += 7) {
+		if (!session(&r, HELLO_LINK, -1, at))
 			continue;
+		printf("rogue: byte %ld of %ld changed: got in\n", at, len);
 		/* A ChangeCipherSpec is dropped without a look, RFC 8446 section 5; it says nothing. */
 		if (r.log[at] == 0x11 || r.log[at - 1] == 0x14 || r.log[at - 2] == 0x14)
 			continue;
@@ -259,10 +257,7 @@ static void replay(void)
 	static struct relay r;
 	int fd;
 
-	r.role = HELLO_CLIENT;
-	r.limit = r.flip = -1;
-	if (!relay(&r))
-		die("replay", "the recorded session failed");
+	whole("replay", &r, HELLO_CLIENT);
 	fd = dial();
 	send(fd, r.log, r.len, MSG_NOSIGNAL);
 	shutdown(fd, SHUT_WR);

@@ -54,6 +54,17 @@ tap_done()
 	exit $tap_failed
 }
 
+# until_ok SECONDS COMMAND...: until the command succeeds, for at most so long
+until_ok()
+{
+	local n=$(($1 * 20))
+	shift
+	until "$@"; do
+		[ $((n--)) -gt 0 ] || return 1
+		sleep 0.05
+	done
+}
+
 on_host()	{ [ "${CVMM_HOST:-0}" = "$1" ]; }
 
 # The module built for the running kernel.

@@ -22,17 +22,6 @@ cleanup()
 	rm -rf "$dir"
 }
 
-# Until COMMAND succeeds, for at most SECONDS.
-until_ok()
-{
-	local n=$(($1 * 20))
-	shift
-	until "$@"; do
-		[ $((n--)) -gt 0 ] || return 1
-		sleep 0.05
-	done
-}
-
 start_vmmd()	# N [VAR=VALUE]
 {
 	local n=$1

@@ -21,21 +21,11 @@ cleanup()
 	rm -rf "$dir"
 }
 
-# Until COMMAND succeeds, for at most ten seconds.
-until_ok()
-{
-	local n=200
-	until "$@"; do
-		[ $((n--)) -gt 0 ] || return 1
-		sleep 0.05
-	done
-}
-
 start_vmmd()
 {
 	"$bin/fake-vmmd" -k "$dir/key" -b 127.0.0.1 -p $port -s "$dir/sock" >"$dir/log" 2>&1 &
 	vmmd=$!
-	until_ok grep -q listens "$dir/log"
+	until_ok 10 grep -q listens "$dir/log"
 }
 
 rogue()	{ timeout 100 "$bin/rogue" $port "$@"; }
@@ -83,7 +73,7 @@ check "a guest starts with the key" well
 # Another key.
 "$cvmm" keygen "$dir/other"
 check_fails "cvmm-run with another key is told so" "node 0 .*refuses our cluster key: the key differs there" run "$dir/other"
-check "... and vmmd says who it was" until_ok logged "it has another cluster key"
+check "... and vmmd says who it was" until_ok 10 logged "it has another cluster key"
 check_fails "... the same a hundred times" "the key differs" sh -c \
 	"for n in \$(seq 100); do '$bin/rogue' $port open '$dir/other' || s=1; done; exit \$s"
 check "... is logged once" times 1 "it has another cluster key"
@@ -102,17 +92,17 @@ check "a guest starts as ever" well
 # Those who say nothing.
 rogue hold 64 20 >"$dir/hold1" & one=$!
 rogue hold 64 20 >"$dir/hold2" & two=$!
-until_ok grep -q holding "$dir/hold1" && until_ok grep -q holding "$dir/hold2"
+until_ok 10 grep -q holding "$dir/hold1" && until_ok 10 grep -q holding "$dir/hold2"
 check "128 connections that say nothing keep nobody out" well
-check "... the first ones are closed at once" until_ok logged "too many connections"
+check "... the first ones are closed at once" until_ok 10 logged "too many connections"
 check "... the others after their time" wait $one $two
-check "... which is logged" until_ok logged "no handshake in time"
+check "... which is logged" until_ok 10 logged "no handshake in time"
 
 # With the key, but not what they should be.
 check "a client that sends garbage after its hello ends alone" rogue frames "$dir/key"
 check "a client that plays the supervisor" rogue last "$dir/key"
 check_fails "a node of a guest, or a boot of it, that is not here" "no such guest, or not this boot" rogue epoch "$dir/key"
-check "... is logged" until_ok logged "it wants guest stranger0, boot 1, node 0"
+check "... is logged" until_ok 10 logged "it wants guest stranger0, boot 1, node 0"
 check "and a guest starts as ever" well
 check "vmmd ends in good order" sh -c "kill $vmmd"
 wait $vmmd

@@ -138,7 +138,7 @@ install: all
 
 # ---- tests ------------------------------------------------------------------
 
-.PHONY: check check-long check-unit tests deps modules-all
+.PHONY: check check-long check-debug debug-kernel check-unit tests deps modules-all
 deps:
 	@scripts/deps
 	@scripts/kernels >/dev/null
@@ -156,6 +156,17 @@ check-built: modules-all programs tests guest
 # What takes too long for every change or is not yet known to be steady.
 check-long: deps modules-all programs guest
 	@selftests/run --long $(T)
+
+# On a kernel that checks itself, and is slow: tests of one host with one CPU.
+DEBUG_TESTS := module-load space-local space-messages space-failure space-fuzz space-cycle \
+	       space-pair space-stress engine-tiny engine-fuzz bare-cvmm guest-cvmm no-memory
+
+check-debug: deps debug-kernel
+	@+$(MAKE) --no-print-directory module programs guest KVER=debug
+	@selftests/run -k debug -x 5 $(or $(T),$(DEBUG_TESTS))
+
+debug-kernel:
+	@scripts/debug-kernel
 
 check-unit: $(TESTS)
 	@CVMM_UNIT_TESTS="$(TESTS)" selftests/run --unit
@@ -217,6 +228,8 @@ help:
 	@echo 'make model          the coherence protocol, model-checked (model-full: longer)'
 	@echo 'make bench-sim      messages, bytes and latencies of 2 to 64 simulated hosts'
 	@echo 'make soak           its simulator and fuzzers, for long (SEEDS=1000 SEED=1: 64 hosts)'
+	@echo 'make check-debug    the tests on a kernel with lockdep, KASAN and the like,'
+	@echo '                    which it builds first (make debug-kernel)'
 	@echo 'make module         cvmm.ko, in $(KOUT)'
 	@echo 'make programs       vmmd, cvmm-run, cvmm, in build/'
 	@echo 'make guest          build/guest.img, the initramfs of the demo and the tests'
@@ -224,5 +237,5 @@ help:
 	@echo 'make deps           install the Debian packages that all this needs'
 	@echo 'make clean          remove what was built (distclean: downloads too)'
 	@echo
-	@echo 'KVER=6.1|6.12|VERSION   kernel to build the module for ($(KNAME))'
+	@echo 'KVER=6.1|6.12|debug|VERSION  kernel to build the module for ($(KNAME))'
 	@echo 'W=1  C=2                more compiler warnings; sparse'

@@ -91,6 +91,9 @@ rdma_down()
 cvmm_rdma_load()	{ insmod "$CVMM_TREE/build/kmod-$(uname -r)/cvmm_rdma.ko"; }
 cvmm_rdma_unload()	{ rmmod cvmm_rdma; }
 
+# Such a kernel keeps what was freed for a while: kmemleak judges there, not the sums below.
+debug_kernel()	{ [ -e /sys/kernel/debug/kmemleak ]; }
+
 # kernel_usage: three numbers, settled: unreclaimable slab, page tables, per-cpu and
 # vmalloc memory in kB; memory in use for anything but caches in kB; open files.  Free
 # pages on a CPU's own list ("count:" in zoneinfo), megabytes since Linux 6.7, are free.

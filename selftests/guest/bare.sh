@@ -66,7 +66,7 @@ run_image()
 	local console=$CVMM_OUT/$1.console status
 
 	config "$1" >"$CVMM_OUT/$1.cfg"
-	timeout 120 "$CVMM_TREE/build/cvmm-run" --no-reboot --console-log="$console" "$CVMM_OUT/$1.cfg" \
+	timeout $((120 * ${CVMM_SLOW:-1})) "$CVMM_TREE/build/cvmm-run" --no-reboot --console-log="$console" "$CVMM_OUT/$1.cfg" \
 		</dev/null >/dev/null
 	status=$?
 	if [ $status = 0 ]; then ok "$1: powered off"; else not_ok "$1: cvmm-run's exit status is $status"; fi

@@ -26,7 +26,7 @@ guest()
 	kernel = "$kernel"; initrd = "$CVMM_TREE/build/guest.img";
 	cmdline = "console=ttyS0 loglevel=6 panic=-1 $words $*";
 	END
-	timeout -s INT 150 build/cvmm-run -v $opts -l "$out.$name" "$out.$name.cfg" < /dev/null
+	timeout -s INT $((150 * ${CVMM_SLOW:-1})) build/cvmm-run -v $opts -l "$out.$name" "$out.$name.cfg" < /dev/null
 }
 
 case $engine in

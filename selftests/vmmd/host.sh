@@ -25,7 +25,7 @@ config()
 refused()
 {
 	local status
-	timeout 60 "$run" "$3" </dev/null >out 2>&1
+	timeout $((60 * ${CVMM_SLOW:-1})) "$run" "$3" </dev/null >out 2>&1
 	status=$?
 	tail -n 5 out
 	[ $status = "$1" ] || { echo "exit status $status, expected $1"; return 1; }

@@ -300,7 +300,9 @@ bool cvmm_mmu_mergeable(struct cvmm_mmu *mmu, u64 gfn)
 	u64 *table;
 
 	rcu_read_lock();
-	table = find_entry(mmu, gfn, 1, &level) - INDEX(gfn, level);
+	/* Which sets level, so that the index comes after it. */
+	table = find_entry(mmu, gfn, 1, &level);
+	table -= INDEX(gfn, level);
 	for (i = 0; level == 1 && i < ENTRIES; i++) {
 		u64 pfn, e = READ_ONCE(table[i]);
 

@@ -152,6 +152,7 @@ struct trap {
 void idt_init(void);
 void idt_load(void);
 void set_gate(unsigned int vector, uint64_t handler, unsigned int dpl, unsigned int ist);
+void set_gate_absent(unsigned int vector);
 /* Called instead of the default; ends the interrupt itself if it is one. */
 void set_handler(unsigned int vector, void (*fn)(struct frame *f));
 

@@ -26,6 +26,11 @@ void set_gate(unsigned int vector, uint64_t handler, unsigned int dpl, unsigned 
 	};
 }
 
+void set_gate_absent(unsigned int vector)
+{
+	idt[vector].type &= 0x7f;
+}
+
 void set_handler(unsigned int vector, void (*fn)(struct frame *f))
 {
 	handlers[vector] = fn;

@@ -115,38 +115,56 @@ int cvmm_mce_setup(struct cvmm_vcpu *vcpu, u64 cap)
 	return 0;
 }
 
+/* An error that was not corrected and that nobody has to do anything about. */
+static bool no_action(const struct kvm_x86_mce *mce)
+{
+	return !mce->mcg_status && mce->status & MCI_STATUS_UC &&
+	       !(mce->status & (MCI_STATUS_PCC | MCI_STATUS_S | MCI_STATUS_AR));
+}
+
+static void record(u64 *bank, const struct kvm_x86_mce *mce, u64 overflow)
+{
+	bank[STATUS] = mce->status | overflow;
+	bank[ADDR] = mce->addr;
+	bank[MISC] = mce->misc;
+}
+
 /*
  * cvmm_mce_inject() - KVM_X86_SET_MCE: an error is found in a bank
  *
- * An uncorrected error that is enabled raises #MC, or shuts the guest down when it
- * handles another one or does not expect any; what comes second only sets OVER.
- * Under vcpu->mutex.  -EINVAL for a bank that is not there or no valid status.
+ * An uncorrected error that is enabled and needs action raises #MC, or shuts the
+ * guest down when it handles another one or does not expect any; a corrected one
+ * never hides an uncorrected one.  Under vcpu->mutex.  -EINVAL for a bank that is
+ * not there or no valid status.
  */
 int cvmm_mce_inject(struct cvmm_vcpu *vcpu, const struct kvm_x86_mce *mce)
 {
-	bool fatal = mce->status & MCI_STATUS_UC;
 	u64 overflow, *bank;
 
 	if (mce->bank >= nr_banks(vcpu) || !(mce->status & MCI_STATUS_VAL))
 		return -EINVAL;
 	bank = vcpu->mce_banks[array_index_nospec(mce->bank, nr_banks(vcpu))];
-	if (fatal && ((vcpu->mcg_cap & MCG_CTL_P && ~vcpu->mcg_ctl) || ~bank[CTL]))
-		return 0;
-	if (fatal && (vcpu->mcg_status & MCG_STATUS_MCIP || !(vcpu->cr4 & X86_CR4_MCE))) {
-		vcpu->triple_fault = true;
+	if (no_action(mce)) {
+		record(bank, mce, 0);
+		vcpu->mcg_status = 0;
 		return 0;
 	}
 	overflow = bank[STATUS] & MCI_STATUS_VAL ? MCI_STATUS_OVER : 0;
-	if (!fatal && overflow && bank[STATUS] & MCI_STATUS_UC) {
-		bank[STATUS] |= MCI_STATUS_OVER;
+	if (!(mce->status & MCI_STATUS_UC)) {
+		if (overflow && bank[STATUS] & MCI_STATUS_UC)
+			bank[STATUS] |= MCI_STATUS_OVER;
+		else
+			record(bank, mce, overflow);
 		return 0;
 	}
-	bank[STATUS] = mce->status | overflow;
-	bank[ADDR] = mce->addr;
-	bank[MISC] = mce->misc;
-	if (fatal) {
-		vcpu->mcg_status = mce->mcg_status;
-		cvmm_queue_exception(vcpu, X86_TRAP_MC, false, 0);
+	if ((vcpu->mcg_cap & MCG_CTL_P && ~vcpu->mcg_ctl) || ~bank[CTL])
+		return 0;
+	if (vcpu->mcg_status & MCG_STATUS_MCIP || !(vcpu->cr4 & X86_CR4_MCE)) {
+		vcpu->triple_fault = true;
+		return 0;
 	}
+	record(bank, mce, overflow);
+	vcpu->mcg_status = mce->mcg_status;
+	cvmm_queue_exception(vcpu, X86_TRAP_MC, false, 0);
 	return 0;
 }

@@ -163,9 +163,13 @@ static void test_mce(void)
 	check(ioctl(vcpu, KVM_X86_SET_MCE, &mce) && errno == EINVAL, "in no bank: EINVAL");
 	mce.bank = 0;
 	mce.status |= 1ULL << 61;
+	check(!ioctl(vcpu, KVM_X86_SET_MCE, &mce) && msr_is(0x401, mce.status),
+	      "an uncorrected one that needs no action is only in its bank");
+	mce.status |= 1ULL << 57;
+	mce.mcg_status = 5;
 	start((const uint8_t[]){ 0xf4 }, 1);
 	check(!ioctl(vcpu, KVM_X86_SET_MCE, &mce) && !ioctl(vcpu, KVM_RUN, 0) &&
-	      run->exit_reason == KVM_EXIT_SHUTDOWN, "an uncorrected one without CR4.MCE: shutdown");
+	      run->exit_reason == KVM_EXIT_SHUTDOWN, "one that does, without CR4.MCE: shutdown");
 }
 
 static void test_translate(void)

@@ -21,11 +21,13 @@ hold() # hold DEVICE COMMAND...: run the command while a VM of the device exists
 
 tiny() { "$CVMM_TREE/build/kvm-tiny" "$@"; }
 memory() { "$CVMM_TREE/build/kvm-memory" "$@"; }
+state() { "$CVMM_TREE/build/kvm-state" "$@"; }
 
 check "kvm_amd loads" modprobe kvm_amd
 check "the tests of the ABI hold on stock KVM" tiny -d /dev/kvm
 check "the tests of slots on user memory, too" memory -d /dev/kvm
 check "and those of large pages" "$CVMM_TREE/build/kvm-large" -d /dev/kvm
+check "and those of a vCPU's state" state -d /dev/kvm
 check "our module loads beside it" cvmm_load
 if [ -e /sys/module/kvm/parameters/enable_virt_at_load ]; then
 	# From Linux 6.12 on KVM takes the hardware when it is loaded.

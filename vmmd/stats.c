@@ -64,6 +64,28 @@ void stats_add_all(struct stats *s, const struct stats *more)
 		stats_add(s, more->entry[i].name, more->entry[i].value);
 }
 
+static int add_times(void *arg, const struct hist *h)
+{
+	const struct {
+		const char *what;
+		uint64_t value;
+	} times[] = {
+		{ "count", hist_count(h) },
+		{ "sum_ns", h->sum_ns },
+		{ "p50_ns", hist_percentile(h, 50, 100) },
+		{ "p99_ns", hist_percentile(h, 99, 100) },
+		{ "p999_ns", hist_percentile(h, 999, 1000) },
+	};
+	char name[STAT_NAME_LEN];
+	size_t i;
+
+	for (i = 0; times[0].value && i < sizeof(times) / sizeof(times[0]); i++) {
+		snprintf(name, sizeof(name), "time.%s.%s", h->name, times[i].what);
+		stats_add(arg, name, times[i].value);
+	}
+	return 0;
+}
+
 void stats_add_module(struct stats *s, const char *guest)
 {
 	char err[128];
@@ -74,6 +96,7 @@ void stats_add_module(struct stats *s, const char *guest)
 	if (!g)
 		return;
 	genl_counters(g, guest, add_counter, s);
+	genl_latency(g, guest, add_times, s);
 	genl_close(g);
 }
 

@@ -29,9 +29,12 @@ struct stats {
 /* Add @value to the entry @name, which is made if it is new.  Names that do not fit are dropped. */
 void stats_add(struct stats *s, const char *name, uint64_t value);
 void stats_add_machine(struct stats *s, const struct machine_stats *m);
-/* What the module has counted for a guest on this host. */
 /* All of @more. */
 void stats_add_all(struct stats *s, const struct stats *more);
+/*
+ * What the module has counted for a guest on this host, and "time.*": of each transition
+ * that has happened the count, the sum of all times and percentiles.
+ */
 void stats_add_module(struct stats *s, const char *guest);
 void stats_free(struct stats *s);
 

@@ -110,6 +110,7 @@ guest_points()
 		check "the guest's kernel has no complaint" no_complaint "" "$out.console"
 	fi
 	check "pages came from the other host" test "$(counters 'dsm.fault_(read|write)_[23]')" -gt 0
+	check "the report says how long reads took" test "$(counters 'time.read_2.p50_ns')" -gt 0
 	check "no page-table walk asked for a page" no_walk_faults
 	check "interrupts went to the other host" test "$(counters 'machine.ipis_remote_out')" -gt 0
 	check "devices were reached from the other host" test "$(counters 'machine.io_forwarded')" -gt 0

@@ -22,7 +22,13 @@ u64 dsm_marks[DSM_MARK_NR];
 #define RETRY_DEFAULT_NS	(200000ULL)
 #define RETRY_MOST_NS		(1000 * MSEC)
 
-_Static_assert((HOLD_LIMIT_MOST_NS >> DSM_TICK_SHIFT) + 2 <= DSM_HOLD_TICKS, "hold field");
+_Static_assert((HOLD_LIMIT_MOST_NS >> DSM_HOLD_SHIFT) + 2 <= DSM_HOLD_TICKS, "hold field");
+
+/* How the hold times follow from the travel time; see PROTOCOL.rst, "Hold". */
+#define HOLD_MAX_TRAVELS	8
+#define HOLD_YIELD_LEAST_NS	(100000ULL)
+#define HOLD_YIELD_FIRST_NS	(1000000ULL)
+#define TRAVEL_MOST_NS		(1000 * MSEC)
 
 int dsm_init(struct dsm *d, const struct dsm_config *cfg)
 {
@@ -49,14 +55,12 @@ int dsm_init(struct dsm *d, const struct dsm_config *cfg)
 
 	d->cfg = *cfg;
 	d->failed = false;
-	if (!d->cfg.hold_max_ns)
-		d->cfg.hold_max_ns = HOLD_MAX_DEFAULT_NS;
+	memset(d->travel_ns, 0, sizeof(d->travel_ns));
 	if (!d->cfg.hold_limit_ns)
-		d->cfg.hold_limit_ns = HOLD_LIMIT_TIMES * d->cfg.hold_max_ns;
+		d->cfg.hold_limit_ns = HOLD_LIMIT_TIMES * (d->cfg.hold_max_ns ? d->cfg.hold_max_ns :
+							   HOLD_MAX_DEFAULT_NS);
 	if (d->cfg.hold_limit_ns > HOLD_LIMIT_MOST_NS)
 		d->cfg.hold_limit_ns = HOLD_LIMIT_MOST_NS;
-	if (!d->cfg.hold_yield_ns)
-		d->cfg.hold_yield_ns = d->cfg.hold_max_ns / 8;
 	if (!d->cfg.retry_ns)
 		d->cfg.retry_ns = RETRY_DEFAULT_NS;
 	return 0;
@@ -67,9 +71,72 @@ size_t dsm_rec_size(const struct dsm *d)
 	return sizeof(struct dsm_rec) + d->cfg.nr_hosts * sizeof(struct dsm_waiter);
 }
 
-u64 dsm_hold_max_ns(const struct dsm *d)
+/* ---------------------------------------------------------- travel times */
+
+u64 dsm_travel_ns(const struct dsm *d, u32 host)
 {
-	return d->cfg.hold_max_ns;
+	u64 travel = host < d->cfg.nr_hosts ? READ_ONCE(d->travel_ns[host]) : 0;
+
+	return travel ? travel : READ_ONCE(d->travel_ns[DSM_MAX_HOSTS]);
+}
+
+static void average(u32 *travel_ns, u64 ns)
+{
+	u64 avg = READ_ONCE(*travel_ns);
+
+	/* One that met a busy CPU must not count for many. */
+	if (avg && ns > 4 * avg)
+		ns = 4 * avg;
+	avg = avg ? avg - avg / 8 + ns / 8 : ns;
+	WRITE_ONCE(*travel_ns, (u32)(avg ? avg : 1));
+}
+
+void dsm_note_travel(struct dsm *d, u32 home, u64 ns)
+{
+	if (ns > TRAVEL_MOST_NS)
+		ns = TRAVEL_MOST_NS;
+	average(&d->travel_ns[home], ns);
+	average(&d->travel_ns[DSM_MAX_HOSTS], ns);
+}
+
+static u64 within(u64 ns, u64 least, u64 most)
+{
+	return ns < least ? least : ns > most ? most : ns;
+}
+
+u64 dsm_min_run_ns(const struct dsm *d, u64 gfn)
+{
+	u64 travel = dsm_travel_ns(d, dsm_home_of(d, gfn));
+
+	if (!travel)
+		return DSM_MIN_RUN_FIRST_NS;
+	return within(travel, DSM_MIN_RUN_LEAST_NS, DSM_MIN_RUN_MOST_NS);
+}
+
+/* Long enough to collect another page or two. */
+u64 dsm_hold_max(const struct dsm *d, u32 home)
+{
+	if (d->cfg.hold_max_ns)
+		return d->cfg.hold_max_ns;
+	return within(HOLD_MAX_TRAVELS * dsm_travel_ns(d, home), HOLD_MAX_DEFAULT_NS,
+		      HOLD_MAX_MOST_NS);
+}
+
+/* For a page that is on its way to come. */
+u64 dsm_hold_yield(const struct dsm *d, u32 home)
+{
+	u64 travel = dsm_travel_ns(d, home), most = dsm_hold_max(d, home) / 2;
+
+	if (d->cfg.hold_yield_ns)
+		return d->cfg.hold_yield_ns;
+	if (!travel)
+		return most < HOLD_YIELD_FIRST_NS ? most : HOLD_YIELD_FIRST_NS;
+	return within(travel, HOLD_YIELD_LEAST_NS, most);
+}
+
+u64 dsm_hold_max_ns(const struct dsm *d, u64 gfn)
+{
+	return dsm_hold_max(d, dsm_home_of(d, gfn));
 }
 
 void dsm_fail(struct dsm *d)

@@ -124,9 +124,10 @@ extern u64 dsm_marks[DSM_MARK_NR];
 /* A request queued at home. */
 struct dsm_waiter {
 	u32 since;		/* start of the instruction in home's ticks */
-	u32 version;		/* of the copy it held, with DSM_F_HAVE */
+	u32 came;		/* when the request came, DSM_DELAY_NS */
 	u16 flags;
 	u8 type;
+	u8 version;		/* of the copy it held, with DSM_F_HAVE */
 };
 
 /*
@@ -156,6 +157,10 @@ struct dsm_rec {
 	u64 due_ns;
 	u64 timer_ns;		/* the timer that is set, 0: none */
 	u64 yield_ns;		/* latest end of the hold for an older asker, else ~0 */
+	u32 came;		/* when it came, DSM_DELAY_NS */
+	u32 asks_since;		/* start of the instruction behind it, ticks */
+	u32 waits_since;	/* ... and of one that waits at home behind that, ... */
+	u8 waits;		/* ... of this host; none: the same */
 	u8 tries;
 	bool revoking;		/* protect() has been called for it */
 
@@ -182,6 +187,24 @@ static inline u32 dsm_tick(u64 now_ns)
 	return (u32)(now_ns >> DSM_TICK_SHIFT);
 }
 
+static inline u32 dsm_delay_clock(u64 now_ns)
+{
+	return (u32)(now_ns >> DSM_DELAY_SHIFT);
+}
+
+/* A message's @delay and the time since @came. */
+static inline u16 dsm_delay_add(u16 delay, u32 came, u64 now_ns)
+{
+	s32 more = (s32)(dsm_delay_clock(now_ns) - came);
+
+	/* Clocks are read late. */
+	if (more < 0)
+		return delay;
+	if (more > (s32)DSM_DELAY_MOST)
+		more = (s32)DSM_DELAY_MOST;
+	return dsm_delay_pack(dsm_delay_unpack(delay) + (u32)more);
+}
+
 /* Ticks from @since until now, 0 if @since is later, saturating. */
 static inline u32 dsm_age(u32 since, u64 now_ns)
 {
@@ -194,20 +217,33 @@ static inline u32 dsm_age(u32 since, u64 now_ns)
 
 /*
  * Which of two instructions that want each other's pages goes first?  The older
- * one, by power-of-two classes of age; within a class the one of the lower host.
- * Ages on the wire are short by the time of travel, so exact ages of about equal
- * instructions would make each host think its own the older, both would hold on
- * and then swap pages for ever.  Classes make both see the same order nearly
- * always, and an instruction that has lost long enough outranks everybody.
+ * one, by classes of age; within a class the one of the lower host.  Ages on the
+ * wire are short by the time of travel, so exact ages of about equal instructions
+ * would make each host think its own the older, both would hold on and then swap
+ * pages for ever.  Classes make both see the same order nearly always, and an
+ * instruction that has lost long enough outranks everybody.  The lower ones, 4 ms,
+ * are longer than a page usually travels; from 17 ms on there are four to a power of
+ * two, so that low hosts are preferred by no more than a quarter of the age.
  */
 static inline u32 dsm_age_class(u32 age)
 {
-	u32 class = 0;
+	u32 exp = 0;
 
-	/* The lowest class, 4 ms, is longer than a page usually travels. */
-	for (age >>= 5; age; age >>= 1)
-		class++;
-	return class;
+	for (age >>= 5; age >= 8; age >>= 1)
+		exp++;
+	return 4 * exp + age;
+}
+
+/* Ticks until an instruction of this age is in the next class; 0: there is none. */
+static inline u32 dsm_age_next_class(u32 age)
+{
+	u32 exp = 0, top;
+
+	if (age >= DSM_AGE_TICKS)
+		return 0;
+	for (top = age >> 5; top >= 8; top >>= 1)
+		exp++;
+	return ((top + 1) << (5 + exp)) - age;
 }
 
 static inline bool dsm_outranks(u32 age_a, u32 host_a, u32 age_b, u32 host_b)
@@ -253,6 +289,11 @@ static inline void dsm_set_frame(struct dsm_page *p, void *frame)
 }
 
 /* core.c */
+/* Hold times (ns) for pages of @home, by configuration or travel time. */
+u64 dsm_hold_max(const struct dsm *d, u32 home);
+u64 dsm_hold_yield(const struct dsm *d, u32 home);
+/* A page of @home has come, @ns after it was asked for, waits not counted. */
+void dsm_note_travel(struct dsm *d, u32 home, u64 ns);
 bool dsm_lookup(const struct dsm *d, u64 gfn, struct dsm_ref *r);
 struct dsm_rec *dsm_get_rec(struct dsm *d, struct dsm_ref *r);
 void dsm_put_rec(struct dsm *d, struct dsm_ref *r);

@@ -5,12 +5,15 @@
  */
 #include "core.h"
 
-/* The age of the running transaction's instruction, nearly. */
+/*
+ * The age of the running transaction's instruction, or up to 64 ticks less: never more,
+ * or who waits and really has precedence over it would wait without a word.
+ */
 static u32 txn_age(const struct dsm_home *dir, u64 now_ns)
 {
 	s16 age = (s16)((dsm_tick(now_ns) >> 5) - dir->txn_since);
 
-	return age > 0 ? (u32)age << 5 : 0;
+	return age > 1 ? (u32)(age - 1) << 5 : 0;
 }
 
 static u32 owner_of(const struct dsm_home *dir)
@@ -20,7 +23,7 @@ static u32 owner_of(const struct dsm_home *dir)
 
 /* DATA without a page: the home itself answers for the directory. */
 static int answer(struct dsm *d, struct dsm_ref *r, u32 requester, u16 flags, u32 version,
-		  u32 acks, u64 now_ns)
+		  u32 acks, u16 delay, u64 now_ns)
 {
 	struct dsm_msg msg = {
 		.type = DSM_MSG_DATA,
@@ -28,6 +31,7 @@ static int answer(struct dsm *d, struct dsm_ref *r, u32 requester, u16 flags, u3
 		.flags = flags,
 		.version = version,
 		.acks = (u8)acks,
+		.delay = delay,
 	};
 
 	return dsm_post(d, r, requester, &msg, NULL, 0, now_ns);
@@ -92,7 +96,7 @@ static void saw_failure(struct dsm *d, struct dsm_home *dir)
 /* ---------------------------------------------------------- transactions */
 
 static int start_read(struct dsm *d, struct dsm_ref *r, u32 requester,
-		      const struct dsm_waiter *w, u16 age, u64 now_ns)
+		      const struct dsm_waiter *w, u16 age, u16 delay, u64 now_ns)
 {
 	struct dsm_home *dir = r->dir;
 	struct dsm_msg msg = {
@@ -100,6 +104,7 @@ static int start_read(struct dsm *d, struct dsm_ref *r, u32 requester,
 		.requester = (u8)requester,
 		.version = dir->version,
 		.age = age,
+		.delay = delay,
 	};
 	u32 supplier = owner_of(dir);
 
@@ -125,7 +130,7 @@ static int start_read(struct dsm *d, struct dsm_ref *r, u32 requester,
 }
 
 static int start_write(struct dsm *d, struct dsm_ref *r, u32 requester,
-		       const struct dsm_waiter *w, u16 age, u64 now_ns)
+		       const struct dsm_waiter *w, u16 age, u16 delay, u64 now_ns)
 {
 	struct dsm_home *dir = r->dir;
 	u64 copies = dir->sharers | dsm_bit(owner_of(dir));
@@ -136,10 +141,11 @@ static int start_write(struct dsm *d, struct dsm_ref *r, u32 requester,
 		.requester = (u8)requester,
 		.version = (u16)(dir->version + 1),
 		.age = age,
+		.delay = delay,
 	};
 	int err;
 
-	if (same && (!(w->flags & DSM_F_HAVE) || (u8)w->version != (u8)dir->version))
+	if (same && (!(w->flags & DSM_F_HAVE) || w->version != (u8)dir->version))
 		return -EPROTO;
 	if (!inv)
 		return -EPROTO;		/* it is Exclusive there */
@@ -173,7 +179,8 @@ static int start_write(struct dsm *d, struct dsm_ref *r, u32 requester,
 			return err;
 	}
 	if (granter == self && !(copies & ~dsm_bit(requester) & dsm_bit(self)))
-		return answer(d, r, requester, DSM_F_EXCL | DSM_F_SAME, msg.version, acks, now_ns);
+		return answer(d, r, requester, DSM_F_EXCL | DSM_F_SAME, msg.version, acks,
+			      delay, now_ns);
 
 	msg.type = DSM_MSG_FWD_X;
 	msg.acks = (u8)acks;
@@ -188,12 +195,32 @@ static int start_write(struct dsm *d, struct dsm_ref *r, u32 requester,
 	return dsm_post(d, r, self, &msg, NULL, 0, now_ns);
 }
 
+/*
+ * The age that FWD and INV carry: the requester's, or an older one's that waits behind it
+ * and would have gone first but for its host's number.  Who holds the requester up holds
+ * that one up, and is not told when it gets into the next class.
+ */
+static u32 oldest_age(const struct dsm_ref *r, const struct dsm_waiter *w, u64 now_ns)
+{
+	const struct dsm_rec *rec = dsm_rec(r->page);
+	u32 oldest = dsm_age(w->since, now_ns), age;
+	u64 left;
+
+	for (left = rec ? rec->waiting : 0; left; left &= left - 1) {
+		age = dsm_age(rec->wait[dsm_lowest64(left)].since, now_ns);
+		if (age > oldest)
+			oldest = age;
+	}
+	return oldest;
+}
+
 /* Start a transaction on an idle page. */
 static int start(struct dsm *d, struct dsm_ref *r, u32 requester,
 		 const struct dsm_waiter *w, u64 now_ns)
 {
 	struct dsm_home *dir = r->dir;
-	u16 age = dsm_age_pack(dsm_age(w->since, now_ns));
+	u16 age = dsm_age_pack(oldest_age(r, w, now_ns));
+	u16 delay = dsm_delay_add(0, w->came, now_ns);
 
 	dsm_count(d, DSM_EV_HOME_TXN);
 	dsm_trace(d, r, DSM_STEP_TXN, w->type, requester);
@@ -205,10 +232,10 @@ static int start(struct dsm *d, struct dsm_ref *r, u32 requester,
 
 	/* The first to touch a page gets it Exclusive, with no page on the wire. */
 	if (!dir->owner)
-		return answer(d, r, requester, DSM_F_EXCL | DSM_F_ZERO, 1, 0, now_ns);
+		return answer(d, r, requester, DSM_F_EXCL | DSM_F_ZERO, 1, 0, delay, now_ns);
 	if (w->type == DSM_MSG_REQ_S)
-		return start_read(d, r, requester, w, age, now_ns);
-	return start_write(d, r, requester, w, age, now_ns);
+		return start_read(d, r, requester, w, age, delay, now_ns);
+	return start_write(d, r, requester, w, age, delay, now_ns);
 }
 
 /* Which waiting request is next: see dsm_outranks(). */
@@ -262,18 +289,34 @@ static int tell_holders(struct dsm *d, struct dsm_ref *r, u32 waiter, u32 since,
 	return 0;
 }
 
+/* Has none of the requests here, the running one included, been tried for longer? */
+static bool oldest(const struct dsm_home *dir, const struct dsm_rec *rec,
+		   const struct dsm_waiter *w, u64 now_ns)
+{
+	u64 left;
+
+	if (dsm_age(w->since, now_ns) <= txn_age(dir, now_ns))
+		return false;
+	for (left = rec->waiting; left; left &= left - 1)
+		if ((s32)(rec->wait[dsm_lowest64(left)].since - w->since) < 0)
+			return false;
+	return true;
+}
+
 /*
  * A request is queued.  If it goes before all others here, the running one included,
- * holds give way to it: also to an instruction that waits behind another's.
+ * holds give way to it: also to an instruction that waits behind another's.  If it does
+ * not yet, but is the oldest, it will be the first to, and holders must know of it then.
  */
 static int hurry(struct dsm *d, struct dsm_ref *r, u32 waiter, const struct dsm_waiter *w,
 		 u64 now_ns)
 {
 	struct dsm_home *dir = r->dir;
+	struct dsm_rec *rec = dsm_rec(r->page);
 
-	if (!dsm_outranks(dsm_age(w->since, now_ns), waiter, txn_age(dir, now_ns),
-			  dir->txn_host) ||
-	    first_waiter(dsm_rec(r->page), now_ns) != waiter)
+	if ((!dsm_outranks(dsm_age(w->since, now_ns), waiter, txn_age(dir, now_ns),
+			   dir->txn_host) || first_waiter(rec, now_ns) != waiter) &&
+	    !oldest(dir, rec, w, now_ns))
 		return 0;
 	return tell_holders(d, r, waiter, w->since, now_ns);
 }
@@ -283,7 +326,8 @@ int dsm_dir_request(struct dsm *d, struct dsm_ref *r, u32 from,
 {
 	struct dsm_waiter w = {
 		.since = dsm_tick(now_ns) - dsm_age_unpack(msg->age),
-		.version = msg->version,
+		.came = dsm_delay_clock(now_ns),
+		.version = (u8)msg->version,
 		.flags = msg->flags,
 		.type = msg->type,
 	};

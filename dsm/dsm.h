@@ -16,7 +16,7 @@
  * entry point and therefore around every callback made from it.  Calls for
  * gfns of different locks may run in parallel on different CPUs; the core keeps
  * no mutable state outside the page's own entries, except the one-way "failed"
- * flag.  The core never calls back for another gfn than the one it was called
+ * flag and averages of travel times.  The core never calls back for another gfn than the one it was called
  * for.  Callbacks must not call into the core.
  *
  * Mappings.  After DSM_GRANTED the caller installs its mapping (or touches the
@@ -91,6 +91,8 @@ enum dsm_msg_type {
  * @flags:	DSM_F_*
  * @age:	REQ_*, FWD_*, INV: how long the requester's instruction has been
  *		trying, packed (dsm_age_pack()); HURRY: the waiter's
+ * @delay:	FWD_*, INV, DATA, INV_ACK: how long the transaction has been waiting
+ *		for its turn, for holds and pins, packed (dsm_delay_pack())
  * @epoch:	membership epoch of the space
  * @gfn:	guest frame number
  * @version:	data version, see PROTOCOL.rst
@@ -102,15 +104,38 @@ struct dsm_msg {
 	u8 acks;
 	u16 flags;
 	u16 age;
+	u16 delay;
 	u32 epoch;
 	u32 version;
 	u32 length;
 	u64 gfn;
 };
 
+/*
+ * Unit of delays: 1.024 us.  In 16 bits: exact below 2^15, then to the nearest of 32;
+ * DSM_DELAY_MOST (1.1 s) or longer is DSM_DELAY_MOST.
+ */
+#define DSM_DELAY_SHIFT	10
+#define DSM_DELAY_NS	(1ULL << DSM_DELAY_SHIFT)
+#define DSM_DELAY_MOST	((1U << 15) + (((1U << 15) - 1) << 5))
+
+static inline u16 dsm_delay_pack(u32 delay)
+{
+	if (delay < 1U << 15)
+		return (u16)delay;
+	if (delay >= DSM_DELAY_MOST - 16)
+		return 0xffff;
+	return (u16)((1U << 15) + ((delay - (1U << 15) + 16) >> 5));
+}
+
+static inline u32 dsm_delay_unpack(u16 delay)
+{
+	return delay < 1U << 15 ? delay : (1U << 15) + ((delay - (1U << 15)) << 5);
+}
+
 #define DSM_WIRE_SIZE	32
 #define DSM_WIRE_MAGIC	0x5643		/* "CV" */
-#define DSM_WIRE_VERSION 4
+#define DSM_WIRE_VERSION 5
 
 /**
  * dsm_wire_encode() - write a header in wire format
@@ -153,11 +178,17 @@ enum dsm_state {
 	DSM_EXCLUSIVE,		/* read-write, the only copy */
 };
 
-/* Unit of hold times and ages: 2^17 ns = 131 us. */
+/* Unit of ages: 2^17 ns = 131 us. */
 #define DSM_TICK_SHIFT	17
 #define DSM_TICK_NS	(1ULL << DSM_TICK_SHIFT)
-/* No hold reaches further than this after the grant, in ticks (1.07 s). */
-#define DSM_HOLD_TICKS	8191U
+/*
+ * Unit of hold times: 2^14 ns = 16 us.  In 13 bits: three of exponent, ten of mantissa,
+ * so exact up to 16.8 ms, then to less than one part in 512.
+ */
+#define DSM_HOLD_SHIFT	14
+#define DSM_HOLD_NS	(1ULL << DSM_HOLD_SHIFT)
+/* No hold reaches further than this after the grant (1.07 s). */
+#define DSM_HOLD_TICKS	65535U
 /*
  * Ages saturate here, in ticks (139 s); equal ages are ordered by host id, so what
  * waits longer could starve.  In 15 bits: exact below 2^14 ticks, then by 64.
@@ -189,9 +220,9 @@ static inline u32 dsm_age_unpack(u16 age)
  */
 struct dsm_page {
 	void *word;		/* the frame, or the record (has_rec) that has the frame */
-	u64 grant:24;		/* tick of the grant, wraps after 36 min */
+	u64 grant:24;		/* hold tick of the grant, wraps after 275 s */
 	u64 age:15;		/* of the instruction at the grant, packed */
-	u64 hold:13;		/* held until grant + hold, ticks; 0: not held */
+	u64 hold:13;		/* held until grant + hold, packed; 0: not held */
 	u64 version:8;		/* low bits of the data version */
 	u64 state:2;		/* enum dsm_state */
 	u64 has_rec:1;
@@ -405,12 +436,12 @@ struct dsm_ops {
  * @host:	this host, < @nr_hosts
  * @nr_hosts:	1..DSM_MAX_HOSTS
  * @epoch:	membership epoch
- * @hold_max_ns: how long a granted page is held for its first use; 0: 20 ms.
- *		At most 0.5 s.
+ * @hold_max_ns: how long a granted page is held for its first use; 0: 20 ms, or
+ *		eight times the travel time if that is longer.  At most 0.5 s.
  * @hold_limit_ns: no extension by dsm_hold() reaches further than this after
  *		the page's grant; 0: 25 times hold_max.  Clipped to 1 s.
- * @hold_yield_ns: what is left of a hold when an older instruction asks; 0: an
- *		eighth of hold_max
+ * @hold_yield_ns: what is left of a hold when an older instruction asks; 0: by the
+ *		travel time, see PROTOCOL.rst, "Hold"
  * @retry_ns:	pause before protect() is tried again; 0: 200 us.  Doubles up to
  *		64 times that while it stays busy.
  * @no_migratory: never hand a page over on a read (for measurements).  Concerns
@@ -431,10 +462,17 @@ struct dsm_config {
 	bool no_migratory;
 };
 
-/* One space at one host.  Private to the core; embedded by the platform. */
+/*
+ * One space at one host.  Private to the core; embedded by the platform.
+ * @travel_ns:	by home: average time of a request that was answered with a page, less
+ *		what it waited on the way; 0: none yet.  The last: of all homes.
+ *		Written without a lock common to all pages: an update may be lost,
+ *		which does no harm.
+ */
 struct dsm {
 	struct dsm_config cfg;
 	bool failed;
+	u32 travel_ns[DSM_MAX_HOSTS + 1];
 };
 
 /* ---------------------------------------------------------- entry points */
@@ -553,8 +591,28 @@ int dsm_timer(struct dsm *d, u64 gfn, u64 now_ns);
  */
 void dsm_hold(struct dsm *d, u64 gfn, u64 since_ns, u64 until_ns, u64 now_ns);
 
-/* The hold times in use (ns), defaults filled in. */
-u64 dsm_hold_max_ns(const struct dsm *d);
+/* How long @gfn may be held at most before the vCPU has entered the guest, ns. */
+u64 dsm_hold_max_ns(const struct dsm *d, u64 gfn);
+
+/**
+ * dsm_min_run_ns() - how long @gfn should stay once the instruction that waited can run
+ *
+ * As long as pages of this home have taken to travel to here of late (PROTOCOL.rst,
+ * "Hold"); within DSM_MIN_RUN_LEAST_NS..DSM_MIN_RUN_MOST_NS.  A platform may use a time
+ * of its own instead.  Any context, no lock needed.
+ */
+u64 dsm_min_run_ns(const struct dsm *d, u64 gfn);
+
+#define DSM_MIN_RUN_LEAST_NS	20000ULL
+#define DSM_MIN_RUN_MOST_NS	20000000ULL
+/* Until a page has come. */
+#define DSM_MIN_RUN_FIRST_NS	200000ULL
+
+/*
+ * Average travel time of pages homed at @host to this one, or, not known yet, of all;
+ * ns; 0: none has come at all.
+ */
+u64 dsm_travel_ns(const struct dsm *d, u32 host);
 
 /* Mark the space failed.  Any context, no lock needed, idempotent. */
 void dsm_fail(struct dsm *d);

@@ -8,11 +8,32 @@
 
 #define GRANT_MASK	((1U << 24) - 1)
 /* now_ns may be a little older than the grant: time read before the lock.  1 s. */
-#define CLOCK_SLACK	8192U
+#define CLOCK_SLACK	65536U
+#define HOLD_EXP_SHIFT	10
+#define HOLD_MANTISSA	((1U << HOLD_EXP_SHIFT) - 1)
+/* Hold ticks in a tick of ages. */
+#define AGE_SHIFT	(DSM_TICK_SHIFT - DSM_HOLD_SHIFT)
 
 static u32 ticks_up(u64 ns)
 {
-	return (u32)((ns + DSM_TICK_NS - 1) >> DSM_TICK_SHIFT);
+	return (u32)((ns + DSM_HOLD_NS - 1) >> DSM_HOLD_SHIFT);
+}
+
+/* dsm_page.hold; rounded up. */
+static u32 hold_pack(u32 ticks)
+{
+	u32 exp = 0;
+
+	if (ticks > DSM_HOLD_TICKS)
+		ticks = DSM_HOLD_TICKS;
+	for (; ticks > HOLD_MANTISSA; ticks = (ticks + 1) / 2)
+		exp++;
+	return exp << HOLD_EXP_SHIFT | ticks;
+}
+
+static u32 hold_unpack(u32 hold)
+{
+	return (hold & HOLD_MANTISSA) << (hold >> HOLD_EXP_SHIFT);
 }
 
 static void set_state(struct dsm *d, struct dsm_ref *r, enum dsm_state state)
@@ -34,10 +55,10 @@ static void wake(struct dsm *d, struct dsm_ref *r)
 
 /* ------------------------------------------------------------------ hold */
 
-/* Ticks since the grant. */
+/* Hold ticks since the grant. */
 static u32 hold_run(const struct dsm_page *p, u64 now_ns)
 {
-	u32 run = (dsm_tick(now_ns) - (u32)p->grant) & GRANT_MASK;
+	u32 run = ((u32)(now_ns >> DSM_HOLD_SHIFT) - (u32)p->grant) & GRANT_MASK;
 
 	return run > GRANT_MASK - CLOCK_SLACK ? 0 : run;
 }
@@ -45,39 +66,38 @@ static u32 hold_run(const struct dsm_page *p, u64 now_ns)
 /* End of the page's hold; @now_ns or earlier when it is not held. */
 static u64 hold_end(const struct dsm_page *p, u64 now_ns)
 {
-	u32 run = hold_run(p, now_ns);
+	u32 run = hold_run(p, now_ns), hold = hold_unpack(p->hold);
 
-	if (run >= p->hold)
+	if (run >= hold)
 		return now_ns;
-	return ((now_ns >> DSM_TICK_SHIFT) + p->hold - run) << DSM_TICK_SHIFT;
+	return ((now_ns >> DSM_HOLD_SHIFT) + hold - run) << DSM_HOLD_SHIFT;
 }
 
-static void hold_start(struct dsm *d, struct dsm_page *p, u32 since, u64 now_ns)
+static void hold_start(struct dsm *d, struct dsm_ref *r, u32 since, u64 now_ns)
 {
-	u32 now = dsm_tick(now_ns);
+	struct dsm_page *p = r->page;
 
 	/* now_ns may be from before the wait began: else age and hold would not fit. */
-	if ((s32)(now - since) < 0)
-		now = since;
-	p->grant = now & GRANT_MASK;
+	if ((s32)(dsm_tick(now_ns) - since) < 0)
+		now_ns = (u64)since << DSM_TICK_SHIFT;
+	p->grant = (now_ns >> DSM_HOLD_SHIFT) & GRANT_MASK;
 	p->age = dsm_age_pack(dsm_age(since, now_ns)) & 0x7fff;
-	p->hold = dsm_bug(NO_HOLD) ? 0 : ticks_up(d->cfg.hold_max_ns) + 1;
+	p->hold = dsm_bug(NO_HOLD) ? 0 : hold_pack(ticks_up(dsm_hold_max(d, r->home)) + 1) & 0x1fff;
 }
 
 /* How long the instruction that the page is held for has been trying by now. */
 static u32 hold_age(const struct dsm_page *p, u64 now_ns)
 {
-	u32 age = dsm_age_unpack(p->age) + hold_run(p, now_ns);
+	u32 age = dsm_age_unpack(p->age) + (hold_run(p, now_ns) >> AGE_SHIFT);
 
 	return age > DSM_AGE_TICKS ? DSM_AGE_TICKS : age;
 }
 
-/* Does the instruction behind @msg go before the one the page is held for? */
-static bool asker_goes_first(const struct dsm *d, const struct dsm_page *p,
-			     const struct dsm_msg *msg, u64 now_ns)
+/* Does an instruction of @host, this old, go before the one the page is held for? */
+static bool goes_first(const struct dsm *d, const struct dsm_page *p, u32 age, u32 host,
+		       u64 now_ns)
 {
-	return !dsm_bug(NO_AGE) &&
-	       dsm_outranks(dsm_age_unpack(msg->age), msg->requester, hold_age(p, now_ns), dsm_self(d));
+	return !dsm_bug(NO_AGE) && dsm_outranks(age, host, hold_age(p, now_ns), dsm_self(d));
 }
 
 /*
@@ -94,13 +114,46 @@ static void set_due(struct dsm *d, struct dsm_ref *r, struct dsm_rec *rec, u64 d
 		d->cfg.ops->set_timer(d->cfg.ctx, r->gfn, rec, due_ns);
 }
 
+/* When an instruction of this age is in the next class. */
+static u64 next_class_ns(u32 age, u64 now_ns)
+{
+	u32 ticks = dsm_age_next_class(age);
+
+	return ticks ? now_ns + ((u64)ticks << DSM_TICK_SHIFT) : ~0ULL;
+}
+
+/*
+ * Set when the deferred message is to be performed: at the end of the hold, or soon if
+ * who asks, or who waits behind him, goes first.  Either may come to do so by waiting:
+ * then it is looked at again.
+ */
+static void put_off(struct dsm *d, struct dsm_ref *r, struct dsm_rec *rec, u64 now_ns)
+{
+	u32 asks = dsm_age(rec->asks_since, now_ns), waits = dsm_age(rec->waits_since, now_ns);
+	u64 due = hold_end(r->page, now_ns), look = rec->yield_ns, next;
+
+	if (look == ~0ULL && (goes_first(d, r->page, asks, rec->deferred.requester, now_ns) ||
+			      goes_first(d, r->page, waits, rec->waits, now_ns))) {
+		dsm_count(d, DSM_EV_HOLD_YIELD);
+		look = rec->yield_ns = now_ns + dsm_hold_yield(d, r->home);
+	}
+	if (look == ~0ULL) {
+		look = next_class_ns(asks, now_ns);
+		next = next_class_ns(waits, now_ns);
+		if (next < look)
+			look = next;
+	}
+	set_due(d, r, rec, look < due ? look : due);
+}
+
 void dsm_hold(struct dsm *d, u64 gfn, u64 since_ns, u64 until_ns, u64 now_ns)
 {
 	u32 limit = ticks_up(d->cfg.hold_limit_ns);
 	struct dsm_page *p;
 	struct dsm_rec *rec;
 	struct dsm_ref r;
-	u64 hold, due;
+	u64 hold;
+	u32 held;
 
 	if (!dsm_lookup(d, gfn, &r))
 		return;
@@ -116,21 +169,17 @@ void dsm_hold(struct dsm *d, u64 gfn, u64 since_ns, u64 until_ns, u64 now_ns)
 		p->hold = 0;
 	} else {
 		hold = hold_run(p, now_ns) + 1 +
-		       ((until_ns - now_ns + DSM_TICK_NS - 1) >> DSM_TICK_SHIFT);
-		if (limit < p->hold)
-			limit = p->hold;
-		if (limit > DSM_HOLD_TICKS)
-			limit = DSM_HOLD_TICKS;
-		p->hold = hold < limit ? hold : limit;
+		       ((until_ns - now_ns + DSM_HOLD_NS - 1) >> DSM_HOLD_SHIFT);
+		held = hold_unpack(p->hold);
+		if (limit < held)
+			limit = held;
+		p->hold = hold_pack(hold < limit ? (u32)hold : limit) & 0x1fff;
 	}
 
 	rec = dsm_rec(p);
 	if (!rec || !rec->deferred.type || rec->revoking)
 		return;
-	due = hold_end(p, now_ns);
-	if (due > rec->yield_ns)
-		due = rec->yield_ns;
-	set_due(d, &r, rec, due);
+	put_off(d, &r, rec, now_ns);
 }
 
 /* ---------------------------------------------------------- revocation */
@@ -158,16 +207,6 @@ static bool revoke_needs_protect(const struct dsm_page *p, const struct dsm_msg 
 	return msg->type != DSM_MSG_FWD_S || p->state == DSM_EXCLUSIVE;
 }
 
-/* Remember @msg in the page's record until @due_ns. */
-static void defer(struct dsm *d, struct dsm_ref *r, struct dsm_rec *rec,
-		  const struct dsm_msg *msg, u64 due_ns)
-{
-	if (&rec->deferred != msg)
-		rec->deferred = *msg;
-	set_due(d, r, rec, due_ns);
-	dsm_trace(d, r, DSM_STEP_DEFER, msg->type, msg->requester);
-}
-
 static int revoke_busy(struct dsm *d, struct dsm_ref *r, const struct dsm_msg *msg, u64 now_ns)
 {
 	struct dsm_rec *rec = dsm_get_rec(d, r);
@@ -178,7 +217,12 @@ static int revoke_busy(struct dsm *d, struct dsm_ref *r, const struct dsm_msg *m
 	dsm_mark_if(hands_over(r->page, msg), OFFER_BUSY);
 	dsm_mark_if(r->page->state == DSM_EXCLUSIVE && !r->page->written, CLEAN_BUSY);
 	rec->revoking = true;
-	defer(d, r, rec, msg, now_ns + (d->cfg.retry_ns << rec->tries));
+	if (!rec->deferred.type) {
+		rec->deferred = *msg;
+		rec->came = dsm_delay_clock(now_ns);
+	}
+	set_due(d, r, rec, now_ns + (d->cfg.retry_ns << rec->tries));
+	dsm_trace(d, r, DSM_STEP_DEFER, msg->type, msg->requester);
 	if (rec->tries < 6)
 		rec->tries++;
 	return 0;
@@ -220,6 +264,7 @@ static int revoke(struct dsm *d, struct dsm_ref *r, const struct dsm_msg *asked,
 		.type = msg.type == DSM_MSG_INV ? DSM_MSG_INV_ACK : DSM_MSG_DATA,
 		.requester = msg.requester,
 		.version = msg.version,
+		.delay = msg.delay,
 	};
 	struct dsm_page *p = r->page;
 	bool whole = msg.type != DSM_MSG_FWD_S || hands_over(p, &msg);
@@ -241,6 +286,8 @@ static int revoke(struct dsm *d, struct dsm_ref *r, const struct dsm_msg *asked,
 
 	rec = dsm_rec(p);
 	if (rec) {
+		if (rec->deferred.type)
+			reply.delay = dsm_delay_add(msg.delay, rec->came, now_ns);
 		rec->deferred.type = 0;
 		rec->timer_ns = 0;
 		rec->revoking = false;
@@ -312,7 +359,6 @@ int dsm_page_revoke(struct dsm *d, struct dsm_ref *r, u32 from,
 	struct dsm_page *p = r->page;
 	struct dsm_rec *rec = dsm_rec(p);
 	bool is_home = from == dsm_self(d);
-	u64 end, yield_ns = ~0ULL;
 
 	if (rec && (rec->deferred.type || rec->answered || rec->acks_from))
 		return -EPROTO;
@@ -346,24 +392,24 @@ int dsm_page_revoke(struct dsm *d, struct dsm_ref *r, u32 from,
 	if (rec && rec->req)
 		return revoke(d, r, msg, now_ns);
 
-	end = hold_end(p, now_ns);
-	if (end <= now_ns)
+	if (hold_end(p, now_ns) <= now_ns)
 		return revoke(d, r, msg, now_ns);
-
-	if (asker_goes_first(d, p, msg, now_ns)) {
-		yield_ns = now_ns + d->cfg.hold_yield_ns;
-		if (end > yield_ns)
-			end = yield_ns;
-	}
 
 	/* No memory to put it off: a hold is a courtesy, not a promise. */
 	rec = dsm_get_rec(d, r);
 	if (!rec)
 		return revoke(d, r, msg, now_ns);
-	dsm_count(d, yield_ns == ~0ULL ? DSM_EV_HOLD_DEFER : DSM_EV_HOLD_YIELD);
+	rec->deferred = *msg;
+	rec->came = dsm_delay_clock(now_ns);
+	rec->asks_since = dsm_tick(now_ns) - dsm_age_unpack(msg->age);
+	rec->waits_since = rec->asks_since;
+	rec->waits = msg->requester;
+	rec->yield_ns = ~0ULL;
+	put_off(d, r, rec, now_ns);
+	if (rec->yield_ns == ~0ULL)
+		dsm_count(d, DSM_EV_HOLD_DEFER);
 	dsm_mark_if(msg->type == DSM_MSG_FWD_S && (msg->flags & DSM_F_EXCL), OFFER_DEFERRED);
-	rec->yield_ns = yield_ns;
-	defer(d, r, rec, msg, end);
+	dsm_trace(d, r, DSM_STEP_DEFER, msg->type, msg->requester);
 	return 0;
 }
 
@@ -374,16 +420,18 @@ int dsm_page_revoke(struct dsm *d, struct dsm_ref *r, u32 from,
 void dsm_page_hurry(struct dsm *d, struct dsm_ref *r, const struct dsm_msg *msg, u64 now_ns)
 {
 	struct dsm_rec *rec = dsm_rec(r->page);
-	u64 yield_ns = now_ns + d->cfg.hold_yield_ns;
+	u32 age = dsm_age_unpack(msg->age), since = dsm_tick(now_ns) - age;
 
 	dsm_mark_if(!rec || !rec->deferred.type, HURRY_LATE);
-	if (!rec || !rec->deferred.type || rec->revoking || rec->yield_ns <= yield_ns ||
-	    !asker_goes_first(d, r->page, msg, now_ns))
+	if (!rec || !rec->deferred.type || rec->revoking || rec->yield_ns != ~0ULL)
 		return;
-	dsm_count(d, DSM_EV_HOLD_YIELD);
-	rec->yield_ns = yield_ns;
-	if (yield_ns < rec->due_ns)
-		set_due(d, r, rec, yield_ns);
+	/* Who does not go first yet: the oldest will be the first to. */
+	if (!goes_first(d, r->page, age, msg->requester, now_ns) &&
+	    (s32)(since - rec->waits_since) >= 0)
+		return;
+	rec->waits = msg->requester;
+	rec->waits_since = since;
+	put_off(d, r, rec, now_ns);
 }
 
 int dsm_timer(struct dsm *d, u64 gfn, u64 now_ns)
@@ -403,6 +451,10 @@ int dsm_timer(struct dsm *d, u64 gfn, u64 now_ns)
 	rec->timer_ns = 0;
 	if (now_ns < rec->due_ns) {
 		set_due(d, &r, rec, rec->due_ns);
+		return 0;
+	}
+	if (!rec->revoking && now_ns < rec->yield_ns && hold_end(r.page, now_ns) > now_ns) {
+		put_off(d, &r, rec, now_ns);
 		return 0;
 	}
 	err = revoke(d, &r, &rec->deferred, now_ns);
@@ -449,8 +501,23 @@ static void count_fault(struct dsm *d, const struct dsm_ref *r, const struct dsm
 		dsm_count(d, DSM_EV_UPGRADE_LOST);
 }
 
-/* Finish our request if the answer and all acknowledgements are here. */
-static int complete(struct dsm *d, struct dsm_ref *r, u64 now_ns)
+/*
+ * How long does a page travel?  From request to completion, less what @last, the message
+ * that completed it, says of its waits; where a page came over a link.
+ */
+static void measure(struct dsm *d, const struct dsm_ref *r, const struct dsm_rec *rec,
+		    const struct dsm_msg *last, u64 now_ns)
+{
+	u32 delay = dsm_delay_unpack(last->delay);
+	u64 since = rec->asked_ns + ((u64)delay << DSM_DELAY_SHIFT);
+
+	if ((rec->data_flags & (DSM_F_SAME | DSM_F_ZERO)) || delay == DSM_DELAY_MOST)
+		return;
+	dsm_note_travel(d, r->home, now_ns > since ? now_ns - since : 0);
+}
+
+/* Finish our request if the answer and, with @last, all acknowledgements are here. */
+static int complete(struct dsm *d, struct dsm_ref *r, const struct dsm_msg *last, u64 now_ns)
 {
 	struct dsm_page *p = r->page;
 	struct dsm_rec *rec = dsm_rec(p);
@@ -484,6 +551,7 @@ static int complete(struct dsm *d, struct dsm_ref *r, u64 now_ns)
 		return -EPROTO;
 
 	count_fault(d, r, rec, now_ns);
+	measure(d, r, rec, last, now_ns);
 	if (rec->data) {
 		dsm_set_frame(p, rec->data);
 		rec->data = NULL;
@@ -492,7 +560,7 @@ static int complete(struct dsm *d, struct dsm_ref *r, u64 now_ns)
 	set_state(d, r, rec->data_flags & DSM_F_EXCL ? DSM_EXCLUSIVE : DSM_SHARED);
 	/* Handed over on a read: it shows whether the read is followed by a write. */
 	p->written = rec->req == DSM_MSG_REQ_X || (rec->data_flags & DSM_F_ZERO);
-	hold_start(d, p, rec->since, now_ns);
+	hold_start(d, r, rec->since, now_ns);
 
 	if (dsm_bug(EARLY_DONE) && rec->acks_needed)
 		done.type = 0;
@@ -567,7 +635,7 @@ int dsm_page_data(struct dsm *d, struct dsm_ref *r, u32 from,
 	rec->acks_needed = msg->acks;
 	rec->version = msg->version;
 	rec->version_known = true;
-	return complete(d, r, now_ns);
+	return complete(d, r, msg, now_ns);
 }
 
 /* A sharer's copy is gone.  May come before the answer that tells how many will. */
@@ -584,7 +652,7 @@ int dsm_page_ack(struct dsm *d, struct dsm_ref *r, u32 from,
 	rec->version = msg->version;
 	rec->version_known = true;
 	rec->acks_from |= dsm_bit(from);
-	return complete(d, r, now_ns);
+	return complete(d, r, msg, now_ns);
 }
 
 /* Ask the home.  -ENOMEM: nothing has happened. */

@@ -19,7 +19,7 @@ enum {
 	OFF_GFN		= 16,	/* u64 */
 	OFF_VERSION	= 24,	/* u32 */
 	OFF_AGE		= 28,	/* u16 */
-	OFF_ZERO	= 30,	/* u16, 0 */
+	OFF_DELAY	= 30,	/* u16 */
 	OFF_END		= 32,
 };
 
@@ -55,7 +55,7 @@ void dsm_wire_encode(const struct dsm_msg *msg, u8 *buf)
 	put_le(buf + OFF_GFN, msg->gfn, 8);
 	put_le(buf + OFF_VERSION, msg->version, 4);
 	put_le(buf + OFF_AGE, msg->age, 2);
-	put_le(buf + OFF_ZERO, 0, 2);
+	put_le(buf + OFF_DELAY, msg->delay, 2);
 }
 
 int dsm_wire_decode(const u8 *buf, size_t len, struct dsm_msg *msg)
@@ -63,7 +63,7 @@ int dsm_wire_decode(const u8 *buf, size_t len, struct dsm_msg *msg)
 	if (len < DSM_WIRE_SIZE)
 		return -EPROTO;
 	if (get_le(buf + OFF_MAGIC, 2) != DSM_WIRE_MAGIC ||
-	    buf[OFF_WIRE] != DSM_WIRE_VERSION || get_le(buf + OFF_ZERO, 2))
+	    buf[OFF_WIRE] != DSM_WIRE_VERSION)
 		return -EPROTO;
 
 	msg->type = buf[OFF_TYPE];
@@ -75,9 +75,11 @@ int dsm_wire_decode(const u8 *buf, size_t len, struct dsm_msg *msg)
 	msg->gfn = get_le(buf + OFF_GFN, 8);
 	msg->version = (u32)get_le(buf + OFF_VERSION, 4);
 	msg->age = (u16)get_le(buf + OFF_AGE, 2);
+	msg->delay = (u16)get_le(buf + OFF_DELAY, 2);
 
 	if (msg->type >= DSM_MSG_LINK)
-		return msg->length == 0 || msg->length == DSM_PAGE_SIZE ? 0 : -EPROTO;
+		return !msg->delay && (msg->length == 0 || msg->length == DSM_PAGE_SIZE) ?
+		       0 : -EPROTO;
 	return dsm_msg_well_formed(msg) ? 0 : -EPROTO;
 }
 
@@ -97,7 +99,7 @@ bool dsm_msg_well_formed(const struct dsm_msg *msg)
 
 	switch (msg->type) {
 	case DSM_MSG_REQ_S:
-		if ((msg->flags & ~DSM_F_PLAIN) || msg->acks)
+		if ((msg->flags & ~DSM_F_PLAIN) || msg->acks || msg->delay)
 			return false;
 		break;
 	case DSM_MSG_FWD_S:
@@ -105,12 +107,15 @@ bool dsm_msg_well_formed(const struct dsm_msg *msg)
 			return false;
 		break;
 	case DSM_MSG_INV:
-	case DSM_MSG_HURRY:
 		if (msg->flags || msg->acks)
 			return false;
 		break;
+	case DSM_MSG_HURRY:
+		if (msg->flags || msg->acks || msg->delay)
+			return false;
+		break;
 	case DSM_MSG_REQ_X:
-		if ((msg->flags & ~DSM_F_HAVE) || msg->acks)
+		if ((msg->flags & ~DSM_F_HAVE) || msg->acks || msg->delay)
 			return false;
 		break;
 	case DSM_MSG_FWD_X:
@@ -142,7 +147,8 @@ bool dsm_msg_well_formed(const struct dsm_msg *msg)
 			return false;
 		break;
 	case DSM_MSG_DONE:
-		if ((msg->flags & ~(DSM_F_EXCL | DSM_F_CLEAN)) || msg->acks || msg->age)
+		if ((msg->flags & ~(DSM_F_EXCL | DSM_F_CLEAN)) || msg->acks || msg->age ||
+		    msg->delay)
 			return false;
 		break;
 	case DSM_MSG_INV_ACK:

@@ -395,6 +395,7 @@ static struct cvmm_space *space_alloc(const struct cvmm_space_config *cfg)
 	space->host = cfg->host_id;
 	space->nr_hosts = cfg->nr_hosts;
 	space->epoch = cfg->epoch;
+	space->min_run_us = cfg->min_run_us;
 	for (i = 0; i < ARRAY_SIZE(space->waitq); i++)
 		init_waitqueue_head(&space->waitq[i]);
 	init_rwsem(&space->clients_sem);
@@ -506,7 +507,7 @@ int cvmm_space_create(const struct cvmm_space_config __user *ucfg)
 
 	if (copy_from_user(&cfg, ucfg, sizeof(cfg)))
 		return -EFAULT;
-	if (cfg.flags || cfg.pad || !cfg.nr_hosts || cfg.nr_hosts > CVMM_MAX_HOSTS ||
+	if (cfg.flags || cfg.min_run_us > CVMM_MAX_MIN_RUN_US || !cfg.nr_hosts || cfg.nr_hosts > CVMM_MAX_HOSTS ||
 	    cfg.host_id >= cfg.nr_hosts || !cfg.nr_ranges ||
 	    cfg.nr_ranges > CVMM_MAX_RANGES)
 		return -EINVAL;

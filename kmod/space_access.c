@@ -20,13 +20,17 @@
  */
 #define ATTEMPT_MAX_NS	(10 * NSEC_PER_MSEC)
 
-static unsigned int min_run_us = 200;
+static unsigned int min_run_us;
 module_param(min_run_us, uint, 0644);
-MODULE_PARM_DESC(min_run_us, "how long a page that was waited for stays once the vCPU runs, 1..20000");
+MODULE_PARM_DESC(min_run_us, "how long a page that was waited for stays once the vCPU runs, 1..20000; 0: as each guest says");
 
-u64 cvmm_min_run_ns(void)
+u64 cvmm_min_run_ns(const struct cvmm_space *space, u64 gfn)
 {
-	return clamp(READ_ONCE(min_run_us), 1U, 20000U) * (u64)NSEC_PER_USEC;
+	unsigned int us = READ_ONCE(min_run_us) ?: space->min_run_us;
+
+	if (!us)
+		return dsm_min_run_ns(&space->dsm, gfn);
+	return min(us, (unsigned int)CVMM_MAX_MIN_RUN_US) * (u64)NSEC_PER_USEC;
 }
 
 /* ------------------------------------------------------------ waiting */
@@ -124,7 +128,8 @@ static void holds_extend(struct cvmm_space *space, const struct cvmm_space_holds
 	u32 i;
 
 	for (i = 0; i < h->nr; i++) {
-		hold_page(space, h->gfn[i], h->first_ns, dsm_hold_max_ns(&space->dsm));
+		hold_page(space, h->gfn[i], h->first_ns,
+			  dsm_hold_max_ns(&space->dsm, h->gfn[i]));
 		cvmm_count(&space->stats, CVMM_SC_HOLD_EXTEND);
 	}
 }
@@ -178,7 +183,7 @@ void cvmm_space_entered(struct cvmm_space *space, struct cvmm_space_holds *h)
 	if (!h->nr || h->entered_ns)
 		return;
 	for (i = 0; i < h->nr; i++)
-		hold_page(space, h->gfn[i], h->first_ns, cvmm_min_run_ns());
+		hold_page(space, h->gfn[i], h->first_ns, cvmm_min_run_ns(space, h->gfn[i]));
 	h->entered_ns = ktime_get_ns();
 }
 
@@ -270,8 +275,8 @@ int cvmm_space_fault(struct cvmm_space *space, u64 gfn, unsigned int flags,
 
 	cvmm_count(&space->stats, CVMM_SC_FAULT_VCPU);
 	/* It had this page, and time to use it: what comes now is another attempt. */
-	if (holds && holds->entered_ns && now - holds->entered_ns > cvmm_min_run_ns() &&
-	    holds_has(holds, gfn))
+	if (holds && holds->entered_ns &&
+	    now - holds->entered_ns > cvmm_min_run_ns(space, gfn) && holds_has(holds, gfn))
 		holds_restart(holds, holds->rip, now);
 	a.since_ns = holds && holds->first_ns ? holds->first_ns : now;
 	ret = cvmm_space_acquire(space, &a);

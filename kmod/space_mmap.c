@@ -29,7 +29,7 @@ static vm_fault_t fault_finish(struct cvmm_space *space, struct vm_fault *vmf,
 	 * The access itself comes next; then others may have the page.  Since
 	 * when it has been tried is lost when the fault is retried: 0, for ever.
 	 */
-	dsm_hold(&space->dsm, a->gfn, 0, now + cvmm_min_run_ns(), now);
+	dsm_hold(&space->dsm, a->gfn, 0, now + cvmm_min_run_ns(space, a->gfn), now);
 	cvmm_page_unlock(space, a->gfn);
 	if (a->waited)
 		cvmm_frame_pool_trim(space);

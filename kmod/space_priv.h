@@ -90,6 +90,7 @@ struct cvmm_space {
 	u32 host;
 	u32 nr_hosts;
 	u32 epoch;
+	u32 min_run_us;			/* 0: by travel time */
 	u32 config_hash;		/* of what all hosts must agree on */
 	u32 nr_ranges;
 	struct dsm_range *ranges;
@@ -258,8 +259,8 @@ struct cvmm_acquire {
  * filled, else the error of cvmm_space_fault() without the lock.
  */
 int cvmm_space_acquire(struct cvmm_space *space, struct cvmm_acquire *a);
-/* How long a page stays after the access it was fetched for can run (parameter min_run_us). */
-u64 cvmm_min_run_ns(void);
+/* How long @gfn stays after the access it was fetched for can run.  Any context. */
+u64 cvmm_min_run_ns(const struct cvmm_space *space, u64 gfn);
 void cvmm_space_wake(struct cvmm_space *space, u64 gfn);
 void cvmm_space_wake_all(struct cvmm_space *space);
 

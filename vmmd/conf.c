@@ -404,6 +404,22 @@ static int guest_slowdown(struct reader *r, const config_setting_t *s)
 	return 0;
 }
 
+static int guest_min_run(struct reader *r, const config_setting_t *s)
+{
+	const char *text = config_setting_get_string(s);
+	long long v = 0;
+
+	if (text) {
+		if (strcmp(text, "auto"))
+			return fail(r, s, "min_run_us is \"%.64s\"; allowed are \"auto\" and 1 to %d", text,
+				    CONF_MAX_MIN_RUN_US);
+	} else if (get_int(r, s, 1, CONF_MAX_MIN_RUN_US, &v)) {
+		return -1;
+	}
+	r->conf->min_run_us = (unsigned int)v;
+	return 0;
+}
+
 static int guest_cpus(struct reader *r, const config_setting_t *s)
 {
 	return get_cpus(r, s, &r->cpus);
@@ -447,6 +463,7 @@ static const struct {
 	{ "cmdline",	guest_cmdline },
 	{ "engine",	guest_engine },
 	{ "encryption",	guest_encryption },
+	{ "min_run_us",	guest_min_run },
 	{ "slowdown",	guest_slowdown },
 	{ "vcpus",	guest_vcpus },
 	{ "cpus",	guest_cpus },
@@ -540,6 +557,8 @@ int conf_check(const struct vm_conf *c, char *err, size_t errlen)
 		REFUSE("cmdline is longer than %d characters", CONF_MAX_CMDLINE);
 	if (!c->engine || !engine_ok(c->engine))
 		REFUSE("engine is not one of \"auto\", \"/dev/cvmm\", \"/dev/kvm\"");
+	if (c->min_run_us > CONF_MAX_MIN_RUN_US)
+		REFUSE("min_run_us is out of range: \"auto\" or 1 to %d", CONF_MAX_MIN_RUN_US);
 	if (!c->slowdown || c->slowdown > CONF_MAX_SLOWDOWN)
 		REFUSE("slowdown is out of range: 1 to %d", CONF_MAX_SLOWDOWN);
 	if (!c->nr_nodes || c->nr_nodes > CONF_MAX_NODES)
@@ -598,7 +617,7 @@ static int read_root(struct reader *r, const config_setting_t *root)
 				break;
 		if (k == sizeof(guest_keys) / sizeof(guest_keys[0]))
 			return fail(r, s, "unknown key \"%.64s\"; known are name, memory, kernel, initrd, "
-				    "cmdline, engine, encryption, slowdown, vcpus, cpus, numa_node, nodes",
+				    "cmdline, engine, encryption, min_run_us, slowdown, vcpus, cpus, numa_node, nodes",
 				    config_setting_name(s));
 		if (guest_keys[k].set(r, s))
 			return -1;

@@ -15,6 +15,7 @@
 #define CONF_MAX_VCPUS	255		/* per guest: xAPIC ids 0..254 */
 #define CONF_NAME_LEN	64
 #define CONF_MAX_SLOWDOWN 100
+#define CONF_MAX_MIN_RUN_US 20000
 #define CONF_MAX_CMDLINE 2047		/* x86 kernels' COMMAND_LINE_SIZE less the NUL */
 #define CONF_MEMORY_UNIT (2ULL << 20)	/* a node's memory is a multiple of this */
 #define CONF_MIN_MEMORY	(16ULL << 20)	/* of a guest */
@@ -38,6 +39,7 @@ struct vm_conf {
 	char *engine;		/* "/dev/cvmm", "/dev/kvm", or "auto": the first of them that works */
 	uint64_t memory;	/* bytes, sum over the nodes */
 	bool encryption;	/* of the links between the hosts; everything else always is */
+	unsigned int min_run_us; /* how long a page that was waited for stays, 0: by travel time */
 	unsigned int slowdown;	/* the guest's time runs this many times slower, 1: real time */
 	unsigned int nr_nodes;
 	struct conf_node node[CONF_MAX_NODES];

@@ -179,6 +179,7 @@ int space_create(const struct host_engine *e, const struct vm_conf *conf, unsign
 	cfg.nr_hosts = conf->nr_nodes;
 	cfg.epoch = epoch;
 	cfg.space_id = space_id;
+	cfg.min_run_us = conf->min_run_us;
 	snprintf(cfg.name, sizeof(cfg.name), "%s", conf->name);
 	fd = ioctl(e->fd, CVMM_CREATE_SPACE, &cfg);
 	if (fd >= 0)

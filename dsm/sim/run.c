@@ -47,6 +47,9 @@ void sim_params_random(struct sim_params *p, u64 seed)
 	collect = 10 * p->delay_max_ns * (p->far_pct ? 10 : 1) + 5000000;
 	if (p->hold_max_ns && p->hold_max_ns < collect)
 		p->hold_max_ns = collect;
+	/* Half of the runs: holds by travel time. */
+	if (sim_chance(&s, 500))
+		p->hold_min_ns = 0;
 }
 
 void sim_print_repro(FILE *f, const struct sim_params *p)

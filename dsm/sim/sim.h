@@ -49,7 +49,7 @@ struct sim_params {
 	u64 enter_ns;		/* from a fault that is served into the guest, at most */
 	u64 think_ns;		/* between two instructions, at most, of one in five */
 	u64 hold_max_ns;	/* 0: default */
-	u64 hold_min_ns;
+	u64 hold_min_ns;	/* 0: by travel time */
 	u64 hold_yield_ns;	/* 0: default */
 	u32 fail_permille;	/* allocations that fail */
 	u64 fail_nth;		/* the Nth allocation of all fails; 0: none */

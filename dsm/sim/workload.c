@@ -218,7 +218,8 @@ static bool fault(struct sim *s, struct sim_vcpu *v)
 	else
 		now = v->since_ns;
 	for (i = 0; i < v->nr_holds; i++)
-		dsm_hold(&host->dsm, v->holds[i], v->since_ns, now + dsm_hold_max_ns(&host->dsm), now);
+		dsm_hold(&host->dsm, v->holds[i], v->since_ns, now + dsm_hold_max_ns(&host->dsm, v->holds[i]),
+			 now);
 
 	v->tries++;
 	if (s->p.trace)
@@ -279,6 +280,11 @@ static bool fault(struct sim *s, struct sim_vcpu *v)
 	return false;
 }
 
+static u64 min_run(const struct sim *s, const struct sim_host *host, u64 gfn)
+{
+	return s->p.hold_min_ns ? s->p.hold_min_ns : dsm_min_run_ns(&host->dsm, gfn);
+}
+
 /* Guest mode: either the whole instruction, or the first page it misses. */
 static void enter(struct sim *s, struct sim_vcpu *v)
 {
@@ -286,7 +292,8 @@ static void enter(struct sim *s, struct sim_vcpu *v)
 	u32 i;
 
 	for (i = 0; i < v->nr_holds; i++)
-		dsm_hold(&host->dsm, v->holds[i], v->since_ns, s->now + s->p.hold_min_ns, s->now);
+		dsm_hold(&host->dsm, v->holds[i], v->since_ns, s->now + min_run(s, host, v->holds[i]),
+			 s->now);
 
 	for (i = 0; i < v->nr; i++) {
 		struct sim_map *m = &host->maps[v->need[i].gfn];

@@ -301,6 +301,17 @@ void net_unhold(struct net *net, u32 h, u64 gfn)
 	dsm_hold(&net->h[h].dsm, gfn, 0, net->now, net->now);
 }
 
+void net_hold_ends(struct net *net, u32 h, u64 gfn)
+{
+	unsigned int n;
+
+	for (n = 0; net_info(net, h, gfn).deferred; n++) {
+		assert_true(n < 20);
+		net->now = net->h[h].timer_ns;
+		assert_int_equal(dsm_timer(&net->h[h].dsm, gfn, net->now), 0);
+	}
+}
+
 void net_get(struct net *net, u32 h, u64 gfn, bool write)
 {
 	int ret = net_access(net, h, gfn, write);

@@ -97,6 +97,8 @@ u64 *net_word(struct net *net, u32 h, u64 gfn);
 /* Access, settle, and access again: the whole fault.  Then end the hold. */
 void net_get(struct net *net, u32 h, u64 gfn, bool write);
 void net_unhold(struct net *net, u32 h, u64 gfn);
+/* The page's timers at @h as they come, until what is deferred there has been performed. */
+void net_hold_ends(struct net *net, u32 h, u64 gfn);
 /* Global invariants of every page. */
 void net_check(struct net *net);
 

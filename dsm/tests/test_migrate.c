@@ -283,8 +283,7 @@ static void offer_meets_hold(bool write)
 		assert_int_equal(net_access(&net, 2, 0, true), DSM_GRANTED);
 		*net_word(&net, 2, 0) = 77;
 	}
-	net.now = net.h[2].timer_ns;
-	fire(2);
+	net_hold_ends(&net, 2, 0);
 	net_settle(&net);
 	assert_int_equal(net_state(&net, 2, 0), write ? DSM_INVALID : DSM_OWNED);
 	assert_int_equal(net_state(&net, 3, 0), write ? DSM_EXCLUSIVE : DSM_SHARED);

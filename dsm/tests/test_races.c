@@ -377,8 +377,7 @@ static void queue_answered_at_once(void **state)
 	}
 	assert_int_equal(net_info(&net, 0, 0).nr_waiting, 3);
 	net_mark(&net);
-	net.now = net.h[0].timer_ns;
-	fire(0);
+	net_hold_ends(&net, 0, 0);
 	assert_int_equal(net.sent, 4);
 	assert_int_equal(net_info(&net, 0, 0).nr_waiting, 0);
 	assert_int_equal(net_info(&net, 0, 0).sharers, 0x1e);
@@ -430,20 +429,19 @@ static void hold_defers_write(void **state)
 	assert_int_equal(net.h[1].events[DSM_EV_HOLD_DEFER], 1);
 	/* local accesses go on */
 	assert_int_equal(net_access(&net, 1, 0, true), DSM_GRANTED);
-	assert_in_range(net.h[1].timer_ns, net.now + 20 * MS, net.now + 21 * MS);
 	/* too early: nothing */
 	net.now += 19 * MS;
 	fire(1);
 	assert_int_equal(net_state(&net, 1, 0), DSM_EXCLUSIVE);
-	/* extended: the timer that comes sets itself again */
+	/* it would end now; extended: the timer that comes sets itself again */
+	assert_in_range(net.h[1].timer_ns, net.now + MS, net.now + 2 * MS);
 	dsm_hold(&net.h[1].dsm, 0, net.now - 19 * MS, net.now + 5 * MS, net.now);
 	net.now = net.h[1].timer_ns;
 	net.h[1].timer_ns = 0;
 	fire(1);
 	assert_int_equal(net_state(&net, 1, 0), DSM_EXCLUSIVE);
 	assert_int_not_equal(net.h[1].timer_ns, 0);
-	net.now = net.h[1].timer_ns;
-	fire(1);
+	net_hold_ends(&net, 1, 0);
 	assert_int_equal(net_state(&net, 1, 0), DSM_INVALID);
 	net_settle(&net);
 	assert_int_equal(net_state(&net, 2, 0), DSM_EXCLUSIVE);
@@ -457,8 +455,7 @@ static void hold_for_write_defers_read(void **state)
 	assert_int_equal(net_access(&net, 2, 0, false), DSM_WAIT);
 	net_settle(&net);
 	assert_int_equal(net_info(&net, 1, 0).deferred, DSM_MSG_FWD_S);
-	net.now = net.h[1].timer_ns;
-	fire(1);
+	net_hold_ends(&net, 1, 0);
 	assert_int_equal(net_state(&net, 1, 0), DSM_OWNED);
 	net_settle(&net);
 	net_check(&net);
@@ -485,8 +482,7 @@ static void hold_defers_invalidation(void **state)
 	net_settle(&net);
 	assert_int_equal(net_info(&net, 1, 0).deferred, DSM_MSG_INV);
 	assert_int_equal(net_state(&net, 2, 0), DSM_INVALID);
-	net.now = net.h[1].timer_ns;
-	fire(1);
+	net_hold_ends(&net, 1, 0);
 	net_settle(&net);
 	assert_int_equal(net_state(&net, 2, 0), DSM_EXCLUSIVE);
 	net_check(&net);
@@ -575,10 +571,10 @@ static void hold_yields(void **state)
 	assert_int_equal(net_access_since(&net, 2, 0, true, net.now - 100 * MS), DSM_WAIT);
 	net_settle(&net);
 	assert_int_equal(net.h[1].events[DSM_EV_HOLD_YIELD], 1);
-	assert_int_equal(net.h[1].timer_ns, net.now + 20 * MS / 8);
+	assert_int_equal(net.h[1].timer_ns, net.now + MS);
 	/* an extension does not help against it */
 	dsm_hold(&net.h[1].dsm, 0, net.now, net.now + 100 * MS, net.now);
-	net.now += 20 * MS / 8;
+	net.now += MS;
 	fire(1);
 	net_settle(&net);
 	assert_int_equal(net_access(&net, 2, 0, true), DSM_GRANTED);
@@ -587,8 +583,61 @@ static void hold_yields(void **state)
 	assert_int_equal(net_access(&net, 1, 0, true), DSM_WAIT);
 	net_settle(&net);
 	assert_int_equal(net.h[2].events[DSM_EV_HOLD_DEFER], 1);
+	net_hold_ends(&net, 2, 0);
+	net_settle(&net);
+}
+
+/*
+ * The asker is of the lower host, but a little younger by class.  When it has waited long
+ * enough to be of the holder's class it goes first, and need not ask again.
+ */
+static void asker_gets_older(void **state)
+{
+	u64 start = net.now;
+
+	(void)state;
+	assert_int_equal(net_access_since(&net, 2, 1, true, start - 7 * MS), DSM_WAIT);
+	net_settle(&net);
+	assert_int_equal(net_access_since(&net, 2, 1, true, start - 7 * MS), DSM_GRANTED);
+	assert_int_equal(net_access_since(&net, 0, 1, true, start - 3 * MS), DSM_WAIT);
+	net_settle(&net);
+	assert_int_equal(net.h[2].events[DSM_EV_HOLD_DEFER], 1);
+	assert_int_equal(net.h[2].events[DSM_EV_HOLD_YIELD], 0);
+	/* Class 1 begins at 4.2 ms; the holder is in class 1 until 8.4 ms. */
+	assert_in_range(net.h[2].timer_ns, start + MS, start + 2 * MS);
 	net.now = net.h[2].timer_ns;
-	fire(2);
+	assert_int_equal(dsm_timer(&net.h[2].dsm, 1, net.now), 0);
+	assert_int_equal(net.h[2].events[DSM_EV_HOLD_YIELD], 1);
+	assert_int_equal(net.h[2].timer_ns, net.now + MS);
+	net.now = net.h[2].timer_ns;
+	assert_int_equal(dsm_timer(&net.h[2].dsm, 1, net.now), 0);
+	assert_int_equal(net_state(&net, 2, 1), DSM_INVALID);
+	net_settle(&net);
+	assert_int_equal(net_state(&net, 0, 1), DSM_EXCLUSIVE);
+}
+
+/*
+ * What waits at home behind a request nearly as old is told to the holder: the home keeps
+ * ages in steps of 4 ms, and does not take the running request for older than it is.
+ */
+static void hurry_of_nearly_equals(void **state)
+{
+	u64 start;
+
+	(void)state;
+	/* Such that 1 ms later another step of 4.2 ms has begun. */
+	net.now = (net.now | 0x3fffff) - MS / 2;
+	start = net.now;
+	assert_int_equal(net_access_since(&net, 3, 0, true, start), DSM_WAIT);
+	net_settle(&net);
+	assert_int_equal(net_access_since(&net, 3, 0, true, start), DSM_GRANTED);
+	assert_int_equal(net_access(&net, 4, 0, true), DSM_WAIT);
+	net_settle(&net);
+	net.now += MS;
+	assert_int_equal(net_access_since(&net, 2, 0, true, start), DSM_WAIT);
+	net_settle(&net);
+	assert_int_equal(net.h[3].events[DSM_EV_HOLD_YIELD], 1);
+	net_hold_ends(&net, 3, 0);
 	net_settle(&net);
 }
 
@@ -600,8 +649,7 @@ static void hold_between_equals(void **state)
 	assert_int_equal(net_access(&net, 2, 0, true), DSM_WAIT);
 	net_settle(&net);
 	assert_int_equal(net.h[1].events[DSM_EV_HOLD_DEFER], 1);
-	net.now = net.h[1].timer_ns;
-	fire(1);
+	net_hold_ends(&net, 1, 0);
 	net_settle(&net);
 	net_unhold(&net, 2, 0);
 
@@ -624,7 +672,7 @@ static void hurry_makes_it_yield(void **state)
 	assert_int_equal(net_access_since(&net, 3, 0, true, net.now - 100 * MS), DSM_WAIT);
 	net_deliver(&net, 3, 0, DSM_MSG_REQ_X);
 	net_deliver(&net, 0, 1, DSM_MSG_HURRY);
-	assert_int_equal(net.h[1].timer_ns, net.now + 20 * MS / 8);
+	assert_int_equal(net.h[1].timer_ns, net.now + MS);
 	assert_int_equal(net.h[1].events[DSM_EV_HOLD_YIELD], 1);
 	/* a younger one behind it changes nothing */
 	net_mark(&net);
@@ -750,8 +798,7 @@ static void busy_downgrade_lets_readers(void **state)
 	assert_true(net_info(&net, 1, 0).revoking);
 	assert_int_equal(net_access(&net, 1, 0, false), DSM_GRANTED);
 	assert_int_equal(net_access(&net, 1, 0, true), DSM_WAIT);
-	net.now = net.h[1].timer_ns;
-	fire(1);
+	net_hold_ends(&net, 1, 0);
 	assert_int_equal(net_state(&net, 1, 0), DSM_OWNED);
 	net_settle(&net);
 	/* the writer was woken, asks, and gets it */
@@ -882,7 +929,8 @@ int main(void)
 		T(hold_defers_write), T(hold_for_write_defers_read), T(hold_for_read_lets_readers),
 		T(hold_defers_invalidation), T(hold_shortens),
 		T(hold_shortens_after_late_clock), T(hold_extends_to_limit),
-		T(hold_of_older_stays), T(hold_yields), T(hold_between_equals), T(hurry_makes_it_yield), T(hurry_too_late),
+		T(hold_of_older_stays), T(hold_yields), T(asker_gets_older), T(hurry_of_nearly_equals),
+		T(hold_between_equals), T(hurry_makes_it_yield), T(hurry_too_late),
 		T(upgrade_voids_hold), T(pending_upgrade_is_not_held), T(late_clock),
 		T(busy_then_free), T(busy_downgrade_lets_readers), T(busy_with_upgrade_queued),
 		T(access_unwinds), T(zero_frame_unwinds_at_home), T(zero_frame_fails_space),

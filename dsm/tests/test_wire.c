@@ -11,15 +11,16 @@ static const struct dsm_msg sample = {
 	.length = DSM_PAGE_SIZE,
 	.gfn = 0x1122334455667788,
 	.version = 0xa1b2c3d4,
+	.delay = 0x1234,
 };
 
 static void golden_bytes(void **state)
 {
 	static const u8 want[DSM_WIRE_SIZE] = {
-		0x43, 0x56, 4, 6, 8, 0, 5, 3,
+		0x43, 0x56, 5, 6, 8, 0, 5, 3,
 		4, 3, 2, 1, 0, 0x10, 0, 0,
 		0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11,
-		0xd4, 0xc3, 0xb2, 0xa1, 0, 0, 0, 0,
+		0xd4, 0xc3, 0xb2, 0xa1, 0, 0, 0x34, 0x12,
 	};
 	u8 buf[DSM_WIRE_SIZE];
 	struct dsm_msg back;
@@ -32,6 +33,7 @@ static void golden_bytes(void **state)
 	assert_int_equal(back.version, sample.version);
 	assert_int_equal(back.epoch, sample.epoch);
 	assert_int_equal(back.length, DSM_PAGE_SIZE);
+	assert_int_equal(back.delay, sample.delay);
 	/* what a link tells of a peer that it can't understand */
 	buf[2] = 1;
 	assert_int_equal(dsm_wire_version(buf, sizeof(buf)), 1);
@@ -63,7 +65,7 @@ static void bad_fields(void **state)
 {
 	static const struct { u8 offset, value; const char *what; } bad[] = {
 		{ 0, 0, "magic" }, { 1, 0, "magic" }, { 2, 0, "wire version" },
-		{ 2, 3, "wire version" }, { 2, 5, "wire version" }, { 3, 0, "type" }, { 3, 0x7f, "type" },
+		{ 2, 4, "wire version" }, { 2, 6, "wire version" }, { 3, 0, "type" }, { 3, 0x7f, "type" },
 		{ 3, 10, "type" }, { 4, 0x10, "flags" }, { 5, 1, "flags" },
 		{ 4, DSM_F_HAVE, "flag of another type" },
 		{ 4, DSM_F_SAME, "same without Exclusive" },
@@ -75,7 +77,6 @@ static void bad_fields(void **state)
 		{ 6, 64, "requester" }, { 7, 64, "acks" },
 		{ 12, 1, "length" }, { 13, 0, "length" }, { 13, 0x20, "length" },
 		{ 15, 0x80, "length" }, { 28, 1, "age of an answer" },
-		{ 30, 1, "reserved" }, { 31, 1, "reserved" },
 	};
 	u8 buf[DSM_WIRE_SIZE];
 	struct dsm_msg back;
@@ -112,6 +113,31 @@ static void flags_by_type(void **state)
 			if (!dsm_wire_decode(buf, sizeof(buf), &back) != !(f & ~types[i].good))
 				fail_msg("%s with flags %x", dsm_msg_name(msg.type), f);
 		}
+	}
+}
+
+/* ... and which type may carry an age, and a delay. */
+static void times_by_type(void **state)
+{
+	static const struct { u8 type; bool age, delay; } types[] = {
+		{ DSM_MSG_REQ_S, true, false }, { DSM_MSG_REQ_X, true, false },
+		{ DSM_MSG_FWD_S, true, true }, { DSM_MSG_FWD_X, true, true },
+		{ DSM_MSG_INV, true, true }, { DSM_MSG_HURRY, true, false },
+		{ DSM_MSG_INV_ACK, false, true }, { DSM_MSG_DONE, false, false },
+		{ DSM_MSG_LINK, true, false },
+	};
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		struct dsm_msg age = { .type = types[i].type, .age = 1 }, back;
+		struct dsm_msg delay = { .type = types[i].type, .delay = 0xffff };
+		u8 buf[DSM_WIRE_SIZE];
+
+		dsm_wire_encode(&age, buf);
+		assert_int_equal(!dsm_wire_decode(buf, sizeof(buf), &back), types[i].age);
+		dsm_wire_encode(&delay, buf);
+		assert_int_equal(!dsm_wire_decode(buf, sizeof(buf), &back), types[i].delay);
 	}
 }
 
@@ -167,7 +193,7 @@ int main(void)
 		cmocka_unit_test(truncated),
 		cmocka_unit_test(bad_fields),
 		cmocka_unit_test(flags_by_type),
-		cmocka_unit_test(link_messages),
+		cmocka_unit_test(times_by_type), cmocka_unit_test(link_messages),
 		cmocka_unit_test(ages),
 		cmocka_unit_test(names),
 	};

@@ -48,8 +48,8 @@ static void test_config(void)
 	fresh();
 	cfg.flags = 1;
 	refused(EINVAL, "unknown flags");
-	cfg.pad = 1;
-	refused(EINVAL, "padding not zero");
+	cfg.min_run_us = CVMM_MAX_MIN_RUN_US + 1;
+	refused(EINVAL, "minimum run time too long");
 	cfg.nr_hosts = 0;
 	refused(EINVAL, "no hosts");
 	cfg.nr_hosts = CVMM_MAX_HOSTS + 1;

@@ -39,6 +39,7 @@ static void test_minimal(void **state)
 	assert_string_equal(c.engine, "auto");
 	assert_int_equal(c.slowdown, 1);
 	assert_true(c.encryption);
+	assert_int_equal(c.min_run_us, 0);
 	assert_int_equal(c.memory, 64 * MB);
 	assert_int_equal(c.nr_nodes, 1);
 	assert_int_equal(c.node[0].vcpus, 1);
@@ -72,6 +73,19 @@ static void test_full(void **state)
 	assert_int_equal(c.node[0].memory, 512 * MB);
 	assert_int_equal(c.node[1].memory, 512 * MB);
 	assert_false(conf_is_local(&c));
+	conf_free(&c);
+}
+
+static void test_min_run(void **state)
+{
+	struct vm_conf c;
+
+	(void)state;
+	assert_int_equal(read_text(&c, "name=\"a\";kernel=\"k\";memory=\"64M\";min_run_us=\"auto\";"), 0);
+	assert_int_equal(c.min_run_us, 0);
+	conf_free(&c);
+	assert_int_equal(read_text(&c, "name=\"a\";kernel=\"k\";memory=\"64M\";min_run_us=20000;"), 0);
+	assert_int_equal(c.min_run_us, 20000);
 	conf_free(&c);
 }
 
@@ -145,6 +159,10 @@ static const struct {
 	const char *text, *message;
 } bad[] = {
 	{ "name = ;", "t.cfg:1: syntax error" },
+	{ "name=\"a\";\nmin_run_us=\"4ms\";",
+	  "t.cfg:2: min_run_us is \"4ms\"; allowed are \"auto\" and 1 to 20000" },
+	{ "name=\"a\";\nmin_run_us=0;", "t.cfg:2: min_run_us" },
+	{ "name=\"a\";\nmin_run_us=20001;", "t.cfg:2: min_run_us" },
 	{ "name = \"a\"\n\nmemory == 1;", "t.cfg:3: syntax error" },
 	{ "kernel=\"k\"; memory=\"64M\";", "t.cfg: name is missing" },
 	{ "name=\"a\"; memory=\"64M\";", "t.cfg: kernel is missing" },
@@ -266,6 +284,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_minimal),
 		cmocka_unit_test(test_full),
+		cmocka_unit_test(test_min_run),
 		cmocka_unit_test(test_memory_split),
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_cpus),

@@ -77,7 +77,9 @@ struct cvmm_home_range {
  * @epoch:	membership epoch; messages of another epoch are refused
  * @space_id:	the same random number on every host of the guest
  * @flags:	0
- * @pad:	0
+ * @min_run_us:	how long a page that was waited for stays on this host once the one who
+ *		waited can go on, 1..CVMM_MAX_MIN_RUN_US; 0: by the measured time that
+ *		pages take to travel.  The module's parameter of that name overrides it.
  * @name:	guest's name, NUL-terminated, for statistics and messages.  A
  *		name may be in use once per network namespace: EEXIST.
  *
@@ -92,7 +94,8 @@ struct cvmm_space_config {
 	__u32 epoch;
 	__u64 space_id;
 	__u32 flags;
-	__u32 pad;
+	__u32 min_run_us;
+#define CVMM_MAX_MIN_RUN_US	20000
 	char name[CVMM_NAME_LEN];
 };
 

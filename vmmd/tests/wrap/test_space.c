@@ -191,6 +191,7 @@ static void test_space(void **state)
 	int fd;
 
 	(void)state;
+	conf.min_run_us = 300;
 	fd = space_create(&e, &conf, 1, 0x123456789abcULL, 7, err, sizeof(err));
 	assert_true(fd >= 0);
 	close(fd);
@@ -200,7 +201,7 @@ static void test_space(void **state)
 	assert_int_equal(host.cfg.epoch, 7);
 	assert_true(host.cfg.space_id == 0x123456789abcULL);
 	assert_int_equal(host.cfg.flags, 0);
-	assert_int_equal(host.cfg.pad, 0);
+	assert_int_equal(host.cfg.min_run_us, 300);
 	assert_string_equal(host.cfg.name, "a");
 	assert_int_equal(host.range[0].first_gfn, 0);
 	assert_int_equal(host.range[0].nr_gfns, 8192);

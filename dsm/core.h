@@ -81,6 +81,9 @@ extern enum dsm_bug dsm_test_bug;
 	X(UPGRADE_VOIDS_HOLD)						\
 	X(HURRY_LATE)							\
 	X(HURRY_BEHIND_OFFER)						\
+	X(LATE_PRECEDENCE)		/* an asker gets it by waiting */ \
+	X(OLDEST_TOLD)			/* HURRY for one who will have precedence */ \
+	X(OLDEST_LENDS)			/* its age to one who goes before it */ \
 	X(OFFER)			/* home lets the owner hand over on a read */ \
 	X(OFFER_AT_HOME)		/* ... the owner is home itself */ \
 	X(NO_OFFER_PLAIN)		/* migratory, but a plain read */ \

@@ -211,6 +211,7 @@ static u32 oldest_age(const struct dsm_ref *r, const struct dsm_waiter *w, u64 n
 		if (age > oldest)
 			oldest = age;
 	}
+	dsm_mark_if(oldest > dsm_age(w->since, now_ns), OLDEST_LENDS);
 	return oldest;
 }
 
@@ -314,10 +315,12 @@ static int hurry(struct dsm *d, struct dsm_ref *r, u32 waiter, const struct dsm_
 	struct dsm_home *dir = r->dir;
 	struct dsm_rec *rec = dsm_rec(r->page);
 
-	if ((!dsm_outranks(dsm_age(w->since, now_ns), waiter, txn_age(dir, now_ns),
-			   dir->txn_host) || first_waiter(rec, now_ns) != waiter) &&
-	    !oldest(dir, rec, w, now_ns))
-		return 0;
+	if (!dsm_outranks(dsm_age(w->since, now_ns), waiter, txn_age(dir, now_ns),
+			  dir->txn_host) || first_waiter(rec, now_ns) != waiter) {
+		if (!oldest(dir, rec, w, now_ns))
+			return 0;
+		dsm_mark(OLDEST_TOLD);
+	}
 	return tell_holders(d, r, waiter, w->since, now_ns);
 }
 

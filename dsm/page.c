@@ -455,6 +455,7 @@ int dsm_timer(struct dsm *d, u64 gfn, u64 now_ns)
 	}
 	if (!rec->revoking && now_ns < rec->yield_ns && hold_end(r.page, now_ns) > now_ns) {
 		put_off(d, &r, rec, now_ns);
+		dsm_mark_if(rec->yield_ns != ~0ULL, LATE_PRECEDENCE);
 		return 0;
 	}
 	err = revoke(d, &r, &rec->deferred, now_ns);

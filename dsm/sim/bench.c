@@ -12,6 +12,7 @@
 
 #define NR(a) (sizeof(a) / sizeof((a)[0]))
 
+static u32 ops = 5000;
 static FILE *json;
 static const char *json_sep = "";
 
@@ -141,7 +142,7 @@ static bool scaling(void)
 			p.hosts = hosts;
 			p.vcpus = 1;
 			p.pages = 1;
-			p.ops = 5000;
+			p.ops = ops;
 			fabric(&p);
 			kinds[k].set(&p);
 			if (!run(&p, &r))
@@ -157,6 +158,11 @@ static bool scaling(void)
 			       (double)sim_fault_latency(&r, 500) / 1e3,
 			       (double)sim_fault_latency(&r, 990) / 1e3,
 			       1e6 * per(r.ops_done, r.end_ns));
+			/* Request, forward, page, DONE: whatever the number of hosts. */
+			if (r.messages - inv - r.events[DSM_EV_TX_HURRY] > 4 * faults) {
+				printf("FAIL: more than four messages per fault beside invalidations and HURRY\n");
+				return false;
+			}
 			json_begin("scaling", &p);
 			json_text("sharing", kinds[k].name);
 			json_num("faults", (double)faults);
@@ -313,20 +319,26 @@ static const struct {
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "json", 1, NULL, 'j' }, { "help", 0, NULL, 'h' }, { NULL, 0, NULL, 0 }
+		{ "json", 1, NULL, 'j' }, { "ops", 1, NULL, 'o' }, { "help", 0, NULL, 'h' }, { NULL, 0, NULL, 0 }
 	};
 	bool ok = true;
 	size_t i;
 	int opt;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (opt == 'j' && !json)
-			json = fopen(optarg, "w");
-		if (opt == 'j' && json)
+		if (opt == 'o' && atoi(optarg) > 0) {
+			ops = (u32)atoi(optarg);
 			continue;
-		if (opt == 'j')
+		}
+		if (opt == 'j' && !json) {
+			json = fopen(optarg, "w");
+			if (json)
+				continue;
 			perror(optarg);
-		fprintf(stderr, "Usage: dsm-bench [--json FILE] [scaling|holds|fairness]...\n");
+		}
+		fprintf(opt == 'h' ? stdout : stderr,
+			"Usage: dsm-bench [--json FILE] [--ops N] [scaling|holds|fairness]...\n"
+			"--ops: instructions per host in the table \"scaling\" (5000)\n");
 		return opt == 'h' ? 0 : 2;
 	}
 	if (json)

@@ -25,7 +25,7 @@
 #include "vmmd/conf.h"
 #include "vmmd/machine.h"
 
-#define PROTO_VERSION	2
+#define PROTO_VERSION	3
 
 /* ---- hello and answer ---------------------------------------------------- */
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Travel times: what is measured, what is not, and the hold times that follow.  And
- * what a page costs in memory when nothing is going on.
+ * Travel times: what is measured, what is not, and the hold times that follow.
  *
  * Page n is homed at host n.
  */
@@ -237,30 +236,6 @@ static void delays_on_the_wire(void **state)
 	assert_int_equal(dsm_delay_pack(~0U), 0xffff);
 }
 
-/*
- * The budget: 16 bytes of metadata per page at a host that does not home it, 32 where it
- * is homed.  The entries are all there is: records are gone when a page is idle, however
- * many hosts have copies and whatever has happened to it.
- */
-static void metadata_budget(void **state)
-{
-	u64 gfn;
-	u32 h;
-
-	(void)state;
-	for (gfn = 0; gfn < NET_GFNS; gfn++) {
-		for (h = 0; h < NET_HOSTS; h++)
-			net_get(&net, h, gfn, gfn % 2);
-		if (gfn >= 3)
-			net_get(&net, 2, gfn, true);
-		for (h = 0; h < NET_HOSTS; h++)
-			net_unhold(&net, h, gfn);
-	}
-	assert_int_equal(net.recs, 0);
-	assert_true(sizeof(net.h[0].pages) <= 16 * NET_GFNS);
-	assert_true(sizeof(net.h[0].pages[0]) + sizeof(net.h[0].home) <= 32);
-}
-
 #define T(name) cmocka_unit_test_prestate_setup_teardown(name, net_start_test, net_finish_test, &net)
 
 int main(void)
@@ -268,7 +243,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(page_is_measured), T(headers_are_not), T(waits_are_not), T(waits_for_copies_are_not),
 		T(average_follows), T(limits), T(yields_for_a_travel), T(holds_are_exact),
-		T(delays_on_the_wire), T(metadata_budget),
+		T(delays_on_the_wire),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

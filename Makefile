@@ -157,16 +157,20 @@ check-built: modules-all programs tests guest
 check-long: deps modules-all programs guest
 	@selftests/run --long $(T)
 
-# On a kernel that checks itself, and is slow: tests of one host with one CPU.
-DEBUG_TESTS := module-load space-local space-messages space-failure space-fuzz space-cycle \
-	       space-pair space-stress engine-tiny engine-fuzz bare-cvmm guest-cvmm no-memory
+# On a kernel that checks itself, and is slow: tests of one host with one CPU; with
+# SAN=kcsan on one that finds data races, of one with two.
+SAN	?= debug
+SAN_TESTS_debug := module-load space-local space-messages space-failure space-fuzz space-cycle \
+	       space-pair space-stress engine-tiny engine-memory engine-large engine-state engine-fuzz \
+	       bare-cvmm guest-cvmm no-memory planted
+SAN_TESTS_kcsan := space-stress-smp guest-cvmm-smp
 
 check-debug: deps debug-kernel
-	@+$(MAKE) --no-print-directory module programs guest KVER=debug
-	@selftests/run -k debug -x 5 $(or $(T),$(DEBUG_TESTS))
+	@+$(MAKE) --no-print-directory module programs guest planted KVER=$(SAN)
+	@selftests/run -k $(SAN) -x 5 $(or $(T),$(SAN_TESTS_$(SAN)))
 
 debug-kernel:
-	@scripts/debug-kernel
+	@scripts/debug-kernel $(SAN)
 
 check-unit: $(TESTS)
 	@CVMM_UNIT_TESTS="$(TESTS)" selftests/run --unit
@@ -229,7 +233,7 @@ help:
 	@echo 'make bench-sim      messages, bytes and latencies of 2 to 64 simulated hosts'
 	@echo 'make soak           its simulator and fuzzers, for long (SEEDS=1000 SEED=1: 64 hosts)'
 	@echo 'make check-debug    the tests on a kernel with lockdep, KASAN and the like,'
-	@echo '                    which it builds first (make debug-kernel)'
+	@echo '                    which it builds first (make debug-kernel); SAN=kcsan: data races'
 	@echo 'make module         cvmm.ko, in $(KOUT)'
 	@echo 'make programs       vmmd, cvmm-run, cvmm, in build/'
 	@echo 'make guest          build/guest.img, the initramfs of the demo and the tests'
@@ -237,5 +241,5 @@ help:
 	@echo 'make deps           install the Debian packages that all this needs'
 	@echo 'make clean          remove what was built (distclean: downloads too)'
 	@echo
-	@echo 'KVER=6.1|6.12|debug|VERSION  kernel to build the module for ($(KNAME))'
+	@echo 'KVER=6.1|6.12|debug|kcsan|VERSION  kernel to build the module for ($(KNAME))'
 	@echo 'W=1  C=2                more compiler warnings; sparse'

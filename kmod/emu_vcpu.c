@@ -224,6 +224,11 @@ static int continue_emulation(struct cvmm_vcpu *vcpu)
 
 	fill_emu(vcpu);
 	r = emulate_run(e);
+	/* Bounded: a repeated instruction has a budget, any other makes a few accesses. */
+	while (r == EMU_MMIO && cvmm_apic_mmio(vcpu, e->io.addr, e->io.len, e->io.write, e->io.data)) {
+		emulate_io_done(e, NULL);
+		r = emulate_run(e);
+	}
 	switch (r) {
 	case EMU_DONE:
 		cvmm_hw->set_irq_shadow(vcpu, false);

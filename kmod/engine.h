@@ -58,6 +58,7 @@ struct cvmm_vcpu;
 struct kvm_vcpu;
 struct mm_struct;
 
+struct cvmm_apic;
 struct cvmm_user_mem;
 
 struct cvmm_memslot {
@@ -100,6 +101,11 @@ enum cvmm_engine_event {
 	CVMM_EE_LARGE_MAP,	/* nested page faults answered with a large mapping */
 	CVMM_EE_LARGE_SPLIT,	/* large mappings split into smaller ones */
 	CVMM_EE_LARGE_MERGE,	/* tables of small mappings removed for a large one */
+	CVMM_EE_USER,		/* returns of KVM_RUN */
+	CVMM_EE_APIC_ACCESS,	/* served in the page shared with user space (apic.c) */
+	CVMM_EE_APIC_IPI,	/* interrupts from vCPU to vCPU there, by target */
+	CVMM_EE_APIC_TIMER,	/* expiries there */
+	CVMM_EE_HALT,		/* sleeps of halted vCPUs in the kernel */
 	CVMM_EE_NR
 };
 
@@ -144,6 +150,7 @@ enum cvmm_vcpu_mode {
 
 #define CVMM_REQ_TLB_FLUSH	0	/* forget all translations before the next entry */
 #define CVMM_REQ_KICK		1	/* only leave guest mode */
+#define CVMM_REQ_EVENT		2	/* look at the APIC page: see apic.c */
 
 /* A pending or partly delivered event. */
 struct cvmm_exception {
@@ -197,6 +204,8 @@ struct cvmm_vcpu {
 	bool nmi_injected;		/* being delivered */
 	bool nmi_masked;		/* until IRET */
 	bool triple_fault;		/* KVM_EXIT_SHUTDOWN is due */
+	struct cvmm_apic *apic;		/* NULL: all of the APIC is user space's */
+	bool halted;			/* only with @apic */
 
 	/* What is left to do of the last exit when KVM_RUN is called again. */
 	int (*complete)(struct cvmm_vcpu *vcpu);
@@ -240,6 +249,18 @@ void cvmm_vcpu_free(struct cvmm_vcpu *vcpu);
 void cvmm_vcpu_load(struct cvmm_vcpu *vcpu);
 void cvmm_vcpu_put(struct cvmm_vcpu *vcpu);
 int cvmm_vcpu_run(struct cvmm_vcpu *vcpu);
+bool cvmm_ready_for_irq(struct cvmm_vcpu *vcpu);
+
+/* apic.c: the local APIC page shared with user space */
+int cvmm_apic_create(struct cvmm_vcpu *vcpu, const void __user *argp);
+void cvmm_apic_destroy(struct cvmm_vcpu *vcpu);
+struct page *cvmm_apic_page(struct cvmm_vcpu *vcpu);
+void cvmm_apic_notify(struct cvmm_vcpu *vcpu);
+bool cvmm_apic_mmio(struct cvmm_vcpu *vcpu, u64 gpa, unsigned int len, bool write, void *data);
+bool cvmm_apic_msr(struct cvmm_vcpu *vcpu, u32 index, bool write, u64 *val);
+bool cvmm_apic_set_cr8(struct cvmm_vcpu *vcpu, u8 cr8);
+void cvmm_apic_begin(struct cvmm_vcpu *vcpu);
+int cvmm_apic_prepare(struct cvmm_vcpu *vcpu, bool *window);
 
 /* vcpu_state.c: the ioctls that read and write a vCPU's state */
 long cvmm_vcpu_state_ioctl(struct cvmm_vcpu *vcpu, unsigned int cmd, void __user *argp);

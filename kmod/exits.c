@@ -140,6 +140,10 @@ int cvmm_exit_debug(struct cvmm_vcpu *vcpu, u8 vector, u64 dr6)
 int cvmm_exit_hlt(struct cvmm_vcpu *vcpu, unsigned int insn_len)
 {
 	cvmm_skip(vcpu, insn_len);
+	if (vcpu->apic) {
+		vcpu->halted = true;
+		return 1;
+	}
 	vcpu->run->exit_reason = KVM_EXIT_HLT;
 	return 0;
 }
@@ -187,6 +191,8 @@ int cvmm_exit_msr(struct cvmm_vcpu *vcpu, bool write, unsigned int insn_len)
 	u32 reason;
 	int r;
 
+	if (cvmm_apic_msr(vcpu, index, write, &val))
+		goto done;
 	if (!cvmm_msr_allowed(vcpu->vm, index, write)) {
 		reason = KVM_MSR_EXIT_REASON_FILTER;
 		goto to_user;
@@ -200,6 +206,7 @@ int cvmm_exit_msr(struct cvmm_vcpu *vcpu, bool write, unsigned int insn_len)
 						 KVM_MSR_EXIT_REASON_INVAL;
 		goto to_user;
 	}
+done:
 	if (!write) {
 		vcpu->regs[CVMM_RAX] = (u32)val;
 		vcpu->regs[CVMM_RDX] = val >> 32;

@@ -241,7 +241,8 @@ static long get_info(void __user *argp)
 	struct cvmm_info info = {
 		.abi = CVMM_ABI_VERSION,
 		.engine = cvmm_hw ? cvmm_hw->engine : CVMM_ENGINE_NONE,
-		.features = cvmm_transport_features(),
+		.features = cvmm_transport_features() |
+			    (cvmm_hw ? CVMM_FEATURE_APIC_PAGE : 0),
 		.version = CVMM_VERSION,
 	};
 

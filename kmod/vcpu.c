@@ -20,6 +20,7 @@
 #include "compat.h"
 #include "engine.h"
 #include "hw_ops.h"
+#include <linux/cvmm.h>
 
 /*
  * Loaded: the vCPU's thread is in an ioctl that needs the hardware, and this
@@ -74,7 +75,7 @@ void cvmm_vcpu_put(struct cvmm_vcpu *vcpu)
 }
 
 /* Could KVM_INTERRUPT's vector be delivered at the next entry? */
-static bool ready_for_irq(struct cvmm_vcpu *vcpu)
+bool cvmm_ready_for_irq(struct cvmm_vcpu *vcpu)
 {
 	return !vcpu->irq_pending && !vcpu->exception.pending && !vcpu->nmi_injected &&
 	       cvmm_hw->irq_allowed(vcpu);
@@ -89,7 +90,7 @@ static void fill_run(struct cvmm_vcpu *vcpu)
 	run->cr8 = vcpu->cr8;
 	run->apic_base = vcpu->apic_base;
 	run->flags = 0;
-	run->ready_for_interrupt_injection = ready_for_irq(vcpu);
+	run->ready_for_interrupt_injection = cvmm_ready_for_irq(vcpu);
 }
 
 /* Guest register values that VMRUN and VMEXIT do not switch; IRQs off. */
@@ -129,7 +130,7 @@ static void load_host_extra(struct cvmm_vcpu *vcpu, u64 host_xcr0)
 
 /*
  * Enter the guest once.  Returns whether it ran; when not, the caller finds out
- * why (signal, reschedule, failed space) and comes again.
+ * why (signal, reschedule, failed space, interrupt) and comes again.
  */
 static bool enter_guest(struct cvmm_vcpu *vcpu)
 {
@@ -144,7 +145,8 @@ static bool enter_guest(struct cvmm_vcpu *vcpu)
 			cvmm_hw->flush_tlb(vcpu);
 		clear_bit(CVMM_REQ_KICK, &vcpu->requests);
 	}
-	if (xfer_to_guest_mode_work_pending() || READ_ONCE(vcpu->vm->failed)) {
+	if (xfer_to_guest_mode_work_pending() || READ_ONCE(vcpu->vm->failed) ||
+	    test_bit(CVMM_REQ_EVENT, &vcpu->requests)) {
 		smp_store_release(&vcpu->mode, CVMM_OUTSIDE_GUEST);
 		local_irq_enable();
 		preempt_enable();
@@ -198,9 +200,16 @@ static int run_loop(struct cvmm_vcpu *vcpu)
 			return cvmm_exit_debug(vcpu, X86_TRAP_DB, DR6_RESERVED | DR_STEP);
 		}
 		window = READ_ONCE(run->request_interrupt_window);
-		if (window && ready_for_irq(vcpu)) {
+		if (window && cvmm_ready_for_irq(vcpu)) {
 			run->exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
 			return 0;
+		}
+		if (vcpu->apic) {
+			r = cvmm_apic_prepare(vcpu, &window);
+			if (r == -EAGAIN)
+				continue;
+			if (r <= 0)
+				return r;
 		}
 		if (vm->space)
 			cvmm_space_entered(vm->space, &vcpu->holds);
@@ -252,6 +261,8 @@ int cvmm_vcpu_run(struct cvmm_vcpu *vcpu)
 		vcpu->cr8 = cr8;
 		cvmm_hw->sync_control(vcpu);
 	}
+	if (vcpu->apic)
+		cvmm_apic_begin(vcpu);
 	if (vcpu->complete) {
 		int (*complete)(struct cvmm_vcpu *vcpu) = vcpu->complete;
 
@@ -274,6 +285,7 @@ completed:
 	}
 	r = run_loop(vcpu);
 out:
+	cvmm_count(&vcpu->vm->stats, CVMM_EE_USER);
 	vcpu->complete_rip = vcpu->rip;
 	fill_run(vcpu);
 	fpu_swap_kvm_fpstate(&vcpu->fpu, false);
@@ -292,12 +304,21 @@ static long vcpu_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 
 	if (vcpu->vm->mm != current->mm)
 		return -EIO;
-	if (_IOC_TYPE(cmd) != KVMIO)
+	if (cmd == CVMM_VCPU_APIC_KICK) {
+		/* While the vCPU runs: without the mutex. */
+		if (arg || !cvmm_apic_page(vcpu))
+			return -EINVAL;
+		cvmm_apic_notify(vcpu);
+		return 0;
+	}
+	if (_IOC_TYPE(cmd) != KVMIO && cmd != CVMM_VCPU_SET_APIC)
 		return -EINVAL;
 	if (mutex_lock_killable(&vcpu->mutex))
 		return -EINTR;
 	if (cmd == KVM_RUN)
 		r = arg ? -EINVAL : cvmm_vcpu_run(vcpu);
+	else if (cmd == CVMM_VCPU_SET_APIC)
+		r = cvmm_apic_create(vcpu, (void __user *)arg);
 	else
 		r = cvmm_vcpu_state_ioctl(vcpu, cmd, (void __user *)arg);
 	mutex_unlock(&vcpu->mutex);
@@ -307,13 +328,15 @@ static long vcpu_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 static vm_fault_t vcpu_fault(struct vm_fault *vmf)
 {
 	struct cvmm_vcpu *vcpu = vmf->vma->vm_file->private_data;
-	struct page *page;
+	struct page *page = NULL;
 
 	if (vmf->pgoff == 0)
 		page = virt_to_page(vcpu->run);
 	else if (vmf->pgoff == CVMM_PIO_PAGE)
 		page = virt_to_page(vcpu->pio_data);
-	else
+	else if (vmf->pgoff == CVMM_VCPU_APIC_OFFSET >> PAGE_SHIFT)
+		page = cvmm_apic_page(vcpu);
+	if (!page)
 		return VM_FAULT_SIGBUS;
 	get_page(page);
 	vmf->page = page;
@@ -326,8 +349,15 @@ static const struct vm_operations_struct vcpu_vm_ops = {
 
 static int vcpu_mmap(struct file *file, struct vm_area_struct *vma)
 {
-	if (vma->vm_pgoff >= CVMM_RUN_PAGES || vma_pages(vma) > CVMM_RUN_PAGES - vma->vm_pgoff)
+	struct cvmm_vcpu *vcpu = file->private_data;
+
+	if (vma->vm_pgoff == CVMM_VCPU_APIC_OFFSET >> PAGE_SHIFT) {
+		if (vma_pages(vma) != 1 || !cvmm_apic_page(vcpu))
+			return -EINVAL;
+	} else if (vma->vm_pgoff >= CVMM_RUN_PAGES ||
+		   vma_pages(vma) > CVMM_RUN_PAGES - vma->vm_pgoff) {
 		return -EINVAL;
+	}
 	if ((vma->vm_flags & VM_EXEC) || !(vma->vm_flags & VM_SHARED))
 		return -EINVAL;
 	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
@@ -355,6 +385,7 @@ static const struct file_operations vcpu_fops = {
 /* When nobody can reach the vCPU any more. */
 void cvmm_vcpu_free(struct cvmm_vcpu *vcpu)
 {
+	cvmm_apic_destroy(vcpu);
 	cvmm_hw->vcpu_destroy(vcpu);
 	fpu_free_guest_fpstate(&vcpu->fpu);
 	cvmm_xfer_free(vcpu->xfer);

@@ -611,10 +611,14 @@ static long fixed_size_ioctl(struct cvmm_vcpu *vcpu, unsigned int cmd, union vcp
 		return set_xcrs(vcpu, &a->xcrs);
 	case KVM_GET_MP_STATE:
 		/* Without an APIC in the kernel there is no other state. */
-		a->mp.mp_state = KVM_MP_STATE_RUNNABLE;
+		a->mp.mp_state = vcpu->halted ? KVM_MP_STATE_HALTED : KVM_MP_STATE_RUNNABLE;
 		return 0;
 	case KVM_SET_MP_STATE:
-		return a->mp.mp_state == KVM_MP_STATE_RUNNABLE ? 0 : -EINVAL;
+		if (a->mp.mp_state != KVM_MP_STATE_RUNNABLE &&
+		    (a->mp.mp_state != KVM_MP_STATE_HALTED || !vcpu->apic))
+			return -EINVAL;
+		vcpu->halted = a->mp.mp_state == KVM_MP_STATE_HALTED;
+		return 0;
 	case KVM_INTERRUPT:
 		return queue_irq(vcpu, &a->irq);
 	case KVM_GET_SREGS2:

@@ -37,6 +37,11 @@ static const char *event_name(unsigned int idx)
 		[CVMM_EE_LARGE_MAP] = "large_map",
 		[CVMM_EE_LARGE_SPLIT] = "large_split",
 		[CVMM_EE_LARGE_MERGE] = "large_merge",
+		[CVMM_EE_USER] = "exit_user",
+		[CVMM_EE_APIC_ACCESS] = "apic_access",
+		[CVMM_EE_APIC_IPI] = "apic_ipi",
+		[CVMM_EE_APIC_TIMER] = "apic_timer",
+		[CVMM_EE_HALT] = "halt",
 	};
 
 	return names[idx];
@@ -164,11 +169,15 @@ void cvmm_vm_kick_and_flush(struct cvmm_vm *vm)
 	kick_cpus(vm, true);
 }
 
-/* Make every vCPU leave guest mode soon.  Any context but NMI. */
+/* Make every vCPU leave guest mode, or its sleep, soon.  Any context but NMI. */
 void cvmm_vm_kick_all(struct cvmm_vm *vm)
 {
+	u32 i, nr = smp_load_acquire(&vm->nr_vcpus);
+
 	smp_mb();
 	kick_cpus(vm, false);
+	for (i = 0; i < nr; i++)
+		cvmm_apic_notify(vm->vcpus[i]);
 }
 
 static int vm_enable_cap(struct cvmm_vm *vm, const struct kvm_enable_cap *cap)

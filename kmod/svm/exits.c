@@ -142,16 +142,11 @@ static int handle_cr(struct cvmm_vcpu *vcpu)
 				break;
 			}
 			r = 0;
-			if (val < vcpu->cr8) {
-				/* User space's APIC may have waited for this. */
-				vcpu->cr8 = val;
-				cvmm_hw->sync_control(vcpu);
+			if (!cvmm_apic_set_cr8(vcpu, val)) {
 				cvmm_skip(vcpu, insn->len);
 				vcpu->run->exit_reason = KVM_EXIT_SET_TPR;
 				return 0;
 			}
-			vcpu->cr8 = val;
-			cvmm_hw->sync_control(vcpu);
 			break;
 		default:
 			return 1;

@@ -24,6 +24,7 @@ struct machine {
 	int vm[NR_VMS];
 	int vcpu[NR_VCPUS];
 	struct kvm_run *run[NR_VCPUS];
+	void *apic[NR_VCPUS];		/* pages of some vCPU or other, NULL: none yet */
 	uint8_t *mem;
 };
 

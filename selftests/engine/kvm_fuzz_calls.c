@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 static __thread uint64_t rng;
@@ -67,7 +68,7 @@ static const unsigned long vcpu_cmds[] = {
 	KVM_SET_DEVICE_ATTR, KVM_GET_DEVICE_ATTR, KVM_GET_TSC_KHZ, KVM_SET_TSC_KHZ,
 	KVM_SET_SIGNAL_MASK, KVM_GET_LAPIC, KVM_TRANSLATE, KVM_GET_SREGS2, KVM_SET_SREGS2,
 	KVM_SET_GUEST_DEBUG, KVM_GET_XSAVE2, KVM_KVMCLOCK_CTRL, KVM_SMI, KVM_HAS_DEVICE_ATTR,
-	KVM_X86_SETUP_MCE, KVM_X86_SET_MCE,
+	KVM_X86_SETUP_MCE, KVM_X86_SET_MCE, CVMM_VCPU_SET_APIC, CVMM_VCPU_APIC_KICK,
 };
 
 static const unsigned long vm_cmds[] = {
@@ -80,8 +81,19 @@ static const uint32_t msrs[] = {
 	0x10, 0x1b, 0x174, 0x175, 0x176, 0x1a0, 0x200, 0x20f, 0x250, 0x277, 0x2ff,
 	0xc0000080, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000100, 0xc0000101,
 	0xc0000102, 0xc0000103, 0xc0010015, 0xc0010117, 0x48, 0x49, 0x6e0, 0x800, 0xda0,
+	0x808, 0x80b, 0x830, 0x838, 0x83f,
 	0x17a, 0x17b, 0x400, 0x401, 0x47f,
 };
+
+/* Its APIC's page, if it has one. */
+static void map_apic(unsigned int n)
+{
+	void *p = mmap(NULL, sizeof(struct cvmm_apic_page), PROT_READ | PROT_WRITE, MAP_SHARED,
+		       m.vcpu[n], CVMM_VCPU_APIC_OFFSET);
+
+	if (p != MAP_FAILED)
+		m.apic[n] = p;
+}
 
 /* KVM_RUN, with the shared page in any condition. */
 static void run_guest(unsigned int n)
@@ -96,6 +108,15 @@ static void run_guest(unsigned int n)
 		run->cr8 = rnd();
 	if (one_in(8))
 		fill((uint8_t *)run + 32, 64);	/* the union of exits */
+	if (m.apic[n] && one_in(4)) {
+		uint8_t *page = m.apic[n];
+
+		if (one_in(8))
+			fill(page, sizeof(struct cvmm_apic_page));
+		else
+			flip(page + rnd_below(4) * 1024, 1024);
+		((uint32_t *)page)[0xf0 / 4] |= 0x100;		/* on */
+	}
 	counts->runs++;
 	r = call(fd, KVM_RUN, NULL);
 	if (!r)
@@ -180,6 +201,21 @@ void one_vcpu_call(void)
 		s->len = one_in(8) ? rnd() : 8;
 		break;
 	}
+	case CVMM_VCPU_SET_APIC: {
+		struct cvmm_apic_config *a = (void *)buf;
+
+		*a = (struct cvmm_apic_config){
+			.version = CVMM_APIC_VERSION, .flags = rnd_below(2), .tsc_khz = rnd(),
+		};
+		if (one_in(4))
+			flip(a, sizeof(*a));
+		if (!call(fd, cmd, a))
+			map_apic(n);
+		return;
+	}
+	case CVMM_VCPU_APIC_KICK:
+		call(fd, cmd, NULL);
+		return;
 	case KVM_X86_SETUP_MCE:
 		*(uint64_t *)buf = rnd_below(40) | (rnd() & 0x1000100);
 		break;

@@ -105,6 +105,7 @@ void random_mode(int vcpu)
 		s.ds.limit = s.es.limit = s.ss.limit = 0xffffffff;
 		s.ds.g = s.es.g = s.ss.g = 1;
 	}
+	s.apic_base = 0xfee00000 | rnd_below(4) << 10;
 	s.idt.base = rnd_below(MEM_SIZE);
 	s.idt.limit = rnd();
 	if (one_in(4))
@@ -149,6 +150,8 @@ static const struct {
 	INSN("\xeb\xfe"), INSN("\xe2\xfe"), INSN("\xf3\x90"), INSN("\x0f\x05"), INSN("\x0f\x34"),
 	INSN("\x0f\xae\x07"), INSN("\x0f\xae\x0f"), INSN("\x0f\xc7\x27"),	/* FXSAVE, XSAVE */
 	INSN("\xb8\x03\x00\x00\x80\x0f\x22\xc0"),				/* paging on */
+	INSN("\xb9\x30\x08\x00\x00\x0f\x30"), INSN("\xb9\x0b\x08\x00\x00\x0f\x30"),	/* ICR, EOI */
+	INSN("\xb9\x38\x08\x00\x00\x0f\x30"), INSN("\xb9\xe0\x06\x00\x00\x0f\x30"),	/* timer */
 };
 
 void random_code(uint8_t *mem)

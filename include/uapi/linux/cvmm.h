@@ -47,6 +47,7 @@ struct cvmm_info {
 	__u64 features;
 #define CVMM_FEATURE_LINK_STREAM (1ULL << 0)
 #define CVMM_FEATURE_LINK_RDMA	(1ULL << 1)	/* the module cvmm_rdma is loaded */
+#define CVMM_FEATURE_APIC_PAGE	(1ULL << 2)	/* CVMM_VCPU_SET_APIC */
 	char version[32];
 };
 
@@ -201,7 +202,7 @@ struct cvmm_rdma_status {
 };
 
 /**
- * struct cvmm_apic_page - the local APIC of a vCPU
+ * struct cvmm_apic_page - the local APIC of a vCPU, shared with the module
  * @reg:	the registers, 32 bits each, in their architectural places: the
  *		register at byte offset n of the APIC is reg[n / 4]
  * @posted:	vectors that were sent to it and are not in IRR yet; set by any
@@ -214,7 +215,10 @@ struct cvmm_rdma_status {
  * @deadline_msr: IA32_TSC_DEADLINE
  * @pad:	0
  *
- * vmmd's own; laid out so that the module can share it.
+ * Mapped from the vCPU's descriptor at CVMM_VCPU_APIC_OFFSET.  But for @posted to
+ * @posted_any it belongs to the thread in KVM_RUN while there is one, and to user
+ * space otherwise.  The module believes nothing in it: what user space writes there
+ * at the wrong moment harms its own guest.
  */
 struct cvmm_apic_page {
 	__u32 reg[512];
@@ -227,6 +231,35 @@ struct cvmm_apic_page {
 	__u64 deadline_msr;
 	__u64 pad[244];
 };
+
+/**
+ * struct cvmm_apic_config - CVMM_VCPU_SET_APIC on a vCPU
+ * @version:	CVMM_APIC_VERSION: the layout and meaning of struct cvmm_apic_page
+ * @flags:	CVMM_APIC_*
+ * @tsc_khz:	rate of the guest's TSC as the guest knows it, > 0; the timer counts
+ *		at 1 GHz by it
+ * @pad:	0
+ *
+ * From then on the module serves in KVM_RUN what is frequent: all reads, TPR, EOI of
+ * edge-triggered vectors, fixed interrupts to vCPUs of this VM, the timer, the choice
+ * and delivery of interrupts, and HLT (KVM_RUN sleeps; KVM_GET_MP_STATE then tells
+ * HALTED, KVM_SET_MP_STATE wakes).  Everything else exits as without a page
+ * (KVM_EXIT_MMIO, KVM_EXIT_X86_RDMSR, KVM_EXIT_X86_WRMSR) and is user space's to do,
+ * in the page.  After a change of IA32_APIC_BASE, KVM_RUN returns with
+ * KVM_EXIT_SET_TPR, so that user space adapts the page to it.
+ *
+ * EINVAL: unknown version or flag; EEXIST: it has one.
+ */
+struct cvmm_apic_config {
+	__u32 version;
+#define CVMM_APIC_VERSION	1
+	__u32 flags;
+#define CVMM_APIC_ALL_HERE	(1U << 0)	/* the guest has no vCPU outside this VM */
+	__u32 tsc_khz;
+	__u32 pad;
+};
+
+#define CVMM_VCPU_APIC_OFFSET	0x10000
 
 /* On /dev/cvmm */
 #define CVMM_GET_INFO		_IOR(CVMMIO, 0x00, struct cvmm_info)
@@ -242,5 +275,13 @@ struct cvmm_apic_page {
 #define CVMM_SPACE_GET_STATUS	_IOR(CVMMIO, 0x11, struct cvmm_space_status)
 /* Fail the space now, for every waiter; peers see their link drop.  No argument. */
 #define CVMM_SPACE_FAIL		_IO(CVMMIO, 0x12)
+
+/* On a vCPU */
+#define CVMM_VCPU_SET_APIC	_IOW(CVMMIO, 0x20, struct cvmm_apic_config)
+/*
+ * Something was posted: look at the page now, without leaving KVM_RUN.  No argument;
+ * by any thread at any time.  EINVAL: it has no page.
+ */
+#define CVMM_VCPU_APIC_KICK	_IO(CVMMIO, 0x21)
 
 #endif /* _UAPI_LINUX_CVMM_H */

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/cvmm.h>
 #include <linux/kvm.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -47,6 +48,13 @@ int engine_check(int fd, char *err, size_t errlen)
 			return fail("the engine lacks a capability: %s", need[i].what);
 	}
 	return 0;
+}
+
+bool engine_has_apic(int fd)
+{
+	struct cvmm_info info;
+
+	return !ioctl(fd, CVMM_GET_INFO, &info) && info.features & CVMM_FEATURE_APIC_PAGE;
 }
 
 /* Where Intel CPUs without "unrestricted guest" keep helper pages: below the BIOS, out of RAM. */

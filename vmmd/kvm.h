@@ -5,6 +5,7 @@
 #ifndef VMMD_KVM_H
 #define VMMD_KVM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /*
@@ -12,6 +13,9 @@
  * machine needs?  0, or -1 with a message for the user in @err.
  */
 int engine_check(int fd, char *err, size_t errlen);
+
+/* Does it serve local APICs in a page shared with us (CVMM_VCPU_SET_APIC)?  KVM does not. */
+bool engine_has_apic(int fd);
 
 /*
  * Create a VM with user-space MSR exits for what local APICs need.  Returns its

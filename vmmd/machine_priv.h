@@ -55,9 +55,10 @@ struct vcpu {
 
 	/* Owner's thread only. */
 	struct lapic *lapic;
+	struct cvmm_apic_page *apic_page;	/* shared with the module, NULL: it does not */
 	enum vcpu_state state;
 	int64_t tsc_offset;		/* as the engine has it */
-	timer_t timer;
+	timer_t timer;			/* not with a shared page, nor the next three */
 	bool have_timer;
 	bool signalled;			/* a VCPU_SIGNAL was taken: maybe the timer's */
 	uint64_t armed;			/* guest TSC the timer is set for, LAPIC_NEVER: off */

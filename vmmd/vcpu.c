@@ -10,12 +10,17 @@
  * timer sends the same signal, and a halted vCPU waits for that signal.  No
  * polling, and one kick at a time.
  *
+ * Our own engine shares the APIC's page and does all of timer, HLT and fixed
+ * interrupts itself; a vCPU that runs is told of those by CVMM_VCPU_APIC_KICK, which
+ * does not end KVM_RUN, and this thread is for the rest.
+ *
  *   kicker                           owner
  *   store work                       store mode = RUNNING or WAITING
  *   full barrier                     full barrier
  *   load mode; signal if needed      load work; do not enter if there is any
  */
 #include <errno.h>
+#include <linux/cvmm.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,10 +62,19 @@ void vcpu_kick(struct vcpu *v)
 		syscall(SYS_tgkill, getpid(), atomic_load(&v->tid), VCPU_SIGNAL);
 }
 
+/* Where the module shares the APIC's page, it sees to what is posted there. */
+static void kick_apic(struct vcpu *v)
+{
+	atomic_thread_fence(memory_order_seq_cst);
+	if (atomic_load(&v->mode) == VCPU_RUNNING)
+		ioctl(v->fd, CVMM_VCPU_APIC_KICK, 0);
+}
+
 /* Anything that must be looked at before running or waiting? */
 static bool has_work(struct vcpu *v)
 {
-	return atomic_load(&v->events) || lapic_posted(v->lapic) || machine_ended(v->m) ||
+	return atomic_load(&v->events) || (!v->apic_page && lapic_posted(v->lapic)) ||
+	       machine_ended(v->m) ||
 	       atomic_load(&v->m->gate) || atomic_load(&v->m->tsc_offset) != v->tsc_offset;
 }
 
@@ -114,6 +128,10 @@ void vcpu_deliver(struct vcpu *v, const struct apic_msg *msg)
 		if (msg->vector < 16)
 			return;
 		lapic_post(v->lapic, msg->vector, msg->level);
+		if (v->apic_page) {
+			kick_apic(v);
+			return;
+		}
 		break;
 	case 4:
 		atomic_fetch_or(&v->events, VCPU_EV_NMI);
@@ -276,6 +294,8 @@ static void do_init(struct vcpu *v)
 	ioctl(v->fd, KVM_RUN, 0);
 	v->run->immediate_exit = 0;
 	lapic_reset(v->lapic, true);
+	if (ioctl(v->fd, KVM_SET_MP_STATE, &(struct kvm_mp_state){ KVM_MP_STATE_RUNNABLE }))
+		machine_fail(v->m, "vCPU %u: cannot end its HLT: %s", v->id, strerror(errno));
 	v->state = VCPU_WAIT_SIPI;
 	v->run->request_interrupt_window = 0;
 }
@@ -540,15 +560,17 @@ static void loop(struct vcpu *v)
 			wait_for_work(v);
 			continue;
 		}
-		run_timer(v);
-		if (v->state == VCPU_HALTED) {
-			if (!wakes(v)) {
-				wait_for_work(v);
-				continue;
+		if (!v->apic_page) {
+			run_timer(v);
+			if (v->state == VCPU_HALTED) {
+				if (!wakes(v)) {
+					wait_for_work(v);
+					continue;
+				}
+				v->state = VCPU_RUNNABLE;
 			}
-			v->state = VCPU_RUNNABLE;
+			inject(v);
 		}
-		inject(v);
 		enter(v);
 	}
 }
@@ -566,12 +588,14 @@ static int setup_thread(struct vcpu *v)
 		.sigev_signo = VCPU_SIGNAL,
 	};
 
-	sev._sigev_un._tid = gettid();
-	if (timer_create(CLOCK_MONOTONIC, &sev, &v->timer)) {
-		machine_fail(v->m, "vCPU %u: cannot create its timer: %s", v->id, strerror(errno));
-		return -1;
+	if (!v->apic_page) {
+		sev._sigev_un._tid = gettid();
+		if (timer_create(CLOCK_MONOTONIC, &sev, &v->timer)) {
+			machine_fail(v->m, "vCPU %u: cannot create its timer: %s", v->id, strerror(errno));
+			return -1;
+		}
+		v->have_timer = true;
 	}
-	v->have_timer = true;
 	/* Inside KVM_RUN all is blocked (as outside) but our signal. */
 	mask.set = ~(1ULL << (VCPU_SIGNAL - 1));
 	if (ioctl(v->fd, KVM_SET_SIGNAL_MASK, &mask)) {
@@ -638,6 +662,28 @@ int vcpu_start(struct vcpu *v)
 	return 0;
 }
 
+/* Have the module serve the local APIC, where it can.  0, or -1 with errno. */
+static int share_apic(struct vcpu *v)
+{
+	struct cvmm_apic_config config = {
+		.version = CVMM_APIC_VERSION,
+		.flags = v->m->conf->nr_nodes == 1 ? CVMM_APIC_ALL_HERE : 0,
+		.tsc_khz = v->m->guest_khz,
+	};
+	void *page;
+
+	if (!engine_has_apic(v->m->engine_fd))
+		return 0;
+	if (ioctl(v->fd, CVMM_VCPU_SET_APIC, &config))
+		return -1;
+	page = mmap(NULL, sizeof(*v->apic_page), PROT_READ | PROT_WRITE, MAP_SHARED, v->fd,
+		    CVMM_VCPU_APIC_OFFSET);
+	if (page == MAP_FAILED)
+		return -1;
+	v->apic_page = page;
+	return 0;
+}
+
 int vcpu_create(struct machine *m, struct vcpu *v, unsigned int id, char *err, size_t errlen)
 {
 	struct cpuid_table *cpuid = NULL;
@@ -688,7 +734,9 @@ int vcpu_create(struct machine *m, struct vcpu *v, unsigned int id, char *err, s
 	v->tsc_offset = m->p.tsc_offset;
 	if (engine_set_tsc_offset(v->fd, v->tsc_offset))
 		goto failed;
-	v->lapic = lapic_create(id, id == 0, m->guest_khz, NULL, &lapic_ops, v);
+	if (share_apic(v))
+		goto failed;
+	v->lapic = lapic_create(id, id == 0, m->guest_khz, v->apic_page, &lapic_ops, v);
 	if (!v->lapic)
 		goto failed;
 	free(cpuid);
@@ -704,6 +752,8 @@ void vcpu_destroy(struct vcpu *v)
 	if (v->fd < 0)
 		return;
 	lapic_destroy(v->lapic);
+	if (v->apic_page)
+		munmap(v->apic_page, sizeof(*v->apic_page));
 	if (v->run)
 		munmap(v->run, v->run_size);
 	close(v->fd);

@@ -667,12 +667,13 @@ static int share_apic(struct vcpu *v)
 {
 	struct cvmm_apic_config config = {
 		.version = CVMM_APIC_VERSION,
-		.flags = v->m->conf->nr_nodes == 1 ? CVMM_APIC_ALL_HERE : 0,
+		.flags = CVMM_APIC_ALL_HERE,
 		.tsc_khz = v->m->guest_khz,
 	};
 	void *page;
 
-	if (!engine_has_apic(v->m->engine_fd))
+	/* Guests of several hosts: not yet. */
+	if (v->m->conf->nr_nodes > 1 || !engine_has_apic(v->m->engine_fd))
 		return 0;
 	if (ioctl(v->fd, CVMM_VCPU_SET_APIC, &config))
 		return -1;

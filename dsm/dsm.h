@@ -135,7 +135,7 @@ static inline u32 dsm_delay_unpack(u16 delay)
 
 #define DSM_WIRE_SIZE	32
 #define DSM_WIRE_MAGIC	0x5643		/* "CV" */
-#define DSM_WIRE_VERSION 5
+#define DSM_WIRE_VERSION 6
 
 /**
  * dsm_wire_encode() - write a header in wire format

@@ -25,7 +25,7 @@
 struct cvmm_apic {
 	struct vapic v;
 	struct cvmm_vcpu *vcpu;
-	bool all_here;			/* CVMM_APIC_ALL_HERE */
+	u32 nr_vcpus;			/* of the guest, on all hosts */
 	struct swait_queue_head wait;	/* the vCPU, halted */
 	struct hrtimer timer;
 	u64 armed;			/* host TSC it is set for, VAPIC_NEVER: it is not */
@@ -72,7 +72,7 @@ put_cpu:
 	put_cpu();
 }
 
-/* ---- interrupts to vCPUs of this VM -------------------------------------- */
+/* ---- interrupts to vCPUs ------------------------------------------------- */
 
 static u64 apic_now(void *ctx)
 {
@@ -81,11 +81,13 @@ static u64 apic_now(void *ctx)
 	return rdtsc() + apic->vcpu->tsc_offset;
 }
 
-/* By its APIC id.  User space numbers them in a row, as a rule. */
+/* Of this VM, by its APIC id.  User space numbers them in a row, as a rule. */
 static struct cvmm_vcpu *find_vcpu(struct cvmm_vm *vm, u32 id)
 {
 	u32 i, nr = smp_load_acquire(&vm->nr_vcpus);
 
+	if (!nr)
+		return NULL;
 	i = id - vm->vcpus[0]->id;
 	if (i < nr) {
 		i = array_index_nospec(i, nr);
@@ -107,57 +109,122 @@ static bool takes_fixed(struct cvmm_vcpu *vcpu)
 
 static void deliver(struct cvmm_vcpu *vcpu, u8 vector)
 {
-	cvmm_count(&vcpu->vm->stats, CVMM_EE_APIC_IPI);
 	vapic_post(&apic_of(vcpu)->v, vector, false);
 	cvmm_apic_notify(vcpu);
 }
 
-static bool is_target(struct cvmm_apic *from, struct cvmm_vcpu *to, u32 icr, u32 dest)
+static bool is_target(const struct cvmm_irq *irq, struct cvmm_vcpu *to)
 {
 	const struct vapic *v = &apic_of(to)->v;
 
-	switch (VAPIC_ICR_SHORTHAND(icr)) {
-	case VAPIC_TO_ALL:
+	if (irq->all)
 		return true;
-	case VAPIC_TO_OTHERS:
-		return to != from->vcpu;
+	return vapic_match_logical(vapic_x2apic(v), VAPIC_DFR_FLAT(vapic_get(v, VAPIC_DFR)),
+				   vapic_get(v, VAPIC_LDR), irq->dest, irq->x2apic);
+}
+
+/* To all targets of an interrupt for several, but for @not.  How many there were. */
+static u32 deliver_to_many(struct cvmm_vm *vm, const struct cvmm_irq *irq,
+			   const struct cvmm_vcpu *not)
+{
+	u32 i, n = 0, nr = smp_load_acquire(&vm->nr_vcpus);
+
+	for (i = 0; i < nr; i++) {
+		struct cvmm_vcpu *to = vm->vcpus[i];
+
+		if (to == not || !takes_fixed(to) || !is_target(irq, to))
+			continue;
+		deliver(to, irq->vector);
+		n++;
 	}
-	if (icr & VAPIC_ICR_LOGICAL)
-		return vapic_match_logical(vapic_x2apic(v), VAPIC_DFR_FLAT(vapic_get(v, VAPIC_DFR)),
-					   vapic_get(v, VAPIC_LDR), dest, vapic_x2apic(&from->v));
-	return true;	/* the physical destination "all" */
+	return n;
 }
 
 /* Only when no vCPU of the guest is out of our reach. */
-static bool send_to_many(struct cvmm_apic *apic, u32 icr, u32 dest)
+static bool send_to_many(struct cvmm_apic *apic, const struct cvmm_irq *irq,
+			 const struct cvmm_vcpu *not)
 {
 	struct cvmm_vm *vm = apic->vcpu->vm;
 	u32 i, nr = smp_load_acquire(&vm->nr_vcpus);
+	struct cvmm_space *space;
 
-	if (!apic->all_here)
+	if (nr > apic->nr_vcpus)
 		return false;
 	for (i = 0; i < nr; i++)
 		if (!apic_of(vm->vcpus[i]))
 			return false;
-	for (i = 0; i < nr; i++)
-		if (takes_fixed(vm->vcpus[i]) && is_target(apic, vm->vcpus[i], icr, dest))
-			deliver(vm->vcpus[i], VAPIC_ICR_VECTOR(icr));
+	if (nr < apic->nr_vcpus) {
+		space = smp_load_acquire(&vm->space);
+		if (!space || !cvmm_space_spread_irq(space, apic->nr_vcpus - nr, irq))
+			return false;
+	}
+	cvmm_count_add(&vm->stats, CVMM_EE_APIC_IPI, deliver_to_many(vm, irq, not));
 	return true;
 }
 
 static bool apic_send(void *ctx, u32 icr, u32 dest)
 {
 	struct cvmm_apic *apic = ctx;
+	struct cvmm_vm *vm = apic->vcpu->vm;
+	struct cvmm_irq irq = {
+		.dest = dest,
+		.vector = VAPIC_ICR_VECTOR(icr),
+		.x2apic = vapic_x2apic(&apic->v),
+	};
+	struct cvmm_space *space;
 	struct cvmm_vcpu *target;
 
-	if (VAPIC_ICR_SHORTHAND(icr) != VAPIC_TO_DEST || icr & VAPIC_ICR_LOGICAL ||
-	    dest == (vapic_x2apic(&apic->v) ? 0xffffffff : 0xff))
-		return send_to_many(apic, icr, dest);
-	target = find_vcpu(apic->vcpu->vm, dest);
+	if (VAPIC_ICR_SHORTHAND(icr) != VAPIC_TO_DEST ||
+	    (!(icr & VAPIC_ICR_LOGICAL) && dest == (irq.x2apic ? 0xffffffff : 0xff))) {
+		irq.all = true;
+		irq.dest = 0;
+		return send_to_many(apic, &irq, VAPIC_ICR_SHORTHAND(icr) == VAPIC_TO_OTHERS ?
+				    apic->vcpu : NULL);
+	}
+	if (icr & VAPIC_ICR_LOGICAL) {
+		irq.logical = true;
+		return send_to_many(apic, &irq, NULL);
+	}
+	target = find_vcpu(vm, dest);
+	if (!target) {
+		space = smp_load_acquire(&vm->space);
+		return space && cvmm_space_send_irq(space, dest, &irq);
+	}
+	if (!takes_fixed(target))
+		return false;
+	cvmm_count(&vm->stats, CVMM_EE_APIC_IPI);
+	deliver(target, irq.vector);
+	return true;
+}
+
+/*
+ * cvmm_apic_interrupt() - another host has sent an interrupt
+ *
+ * Process context.  Whether a vCPU here takes it.
+ */
+bool cvmm_apic_interrupt(struct cvmm_vm *vm, const struct cvmm_irq *irq)
+{
+	struct cvmm_vcpu *target;
+
+	if (irq->all || irq->logical)
+		return deliver_to_many(vm, irq, NULL);
+	target = find_vcpu(vm, irq->dest);
 	if (!target || !takes_fixed(target))
 		return false;
-	deliver(target, VAPIC_ICR_VECTOR(icr));
+	deliver(target, irq->vector);
 	return true;
+}
+
+/* The VM has joined a space: tell its other hosts which APICs are here.  Under vm->lock. */
+void cvmm_apic_announce(struct cvmm_vm *vm)
+{
+	u32 i;
+
+	if (!vm->clustered)
+		return;
+	for (i = 0; i < vm->nr_vcpus; i++)
+		if (apic_of(vm->vcpus[i]))
+			cvmm_space_announce_apic(vm->space, vm->vcpus[i]->id);
 }
 
 static const struct vapic_ops apic_ops = { .now = apic_now, .send = apic_send };
@@ -373,8 +440,7 @@ int cvmm_apic_create(struct cvmm_vcpu *vcpu, const void __user *argp)
 
 	if (copy_from_user(&config, argp, sizeof(config)))
 		return -EFAULT;
-	if (config.version != CVMM_APIC_VERSION || config.flags & ~CVMM_APIC_ALL_HERE ||
-	    !config.tsc_khz || config.pad)
+	if (config.version != CVMM_APIC_VERSION || config.flags || !config.tsc_khz)
 		return -EINVAL;
 	if (!vcpu->vm->tsc_khz)
 		return -EOPNOTSUPP;
@@ -394,13 +460,18 @@ int cvmm_apic_create(struct cvmm_vcpu *vcpu, const void __user *argp)
 	apic->v.base = vcpu->apic_base;
 	apic->v.tsc_khz = config.tsc_khz;
 	apic->vcpu = vcpu;
-	apic->all_here = config.flags & CVMM_APIC_ALL_HERE;
+	apic->nr_vcpus = config.nr_vcpus;
 	apic->armed = VAPIC_NEVER;
 	init_swait_queue_head(&apic->wait);
 	hrtimer_init(&apic->timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_HARD);
 	apic->timer.function = timer_fires;
+	/* The lock: one of us and a first slot in a space sees the other. */
+	mutex_lock(&vcpu->vm->lock);
 	/* Other vCPUs look for it. */
 	smp_store_release(&vcpu->apic, apic);
+	if (vcpu->vm->clustered)
+		cvmm_space_announce_apic(vcpu->vm->space, vcpu->id);
+	mutex_unlock(&vcpu->vm->lock);
 	return 0;
 }
 

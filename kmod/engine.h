@@ -33,7 +33,6 @@
 #include "stats.h"
 
 #define CVMM_MAX_VCPUS		256	/* vCPUs of one VM on one host */
-#define CVMM_MAX_VCPU_ID	1024
 #define CVMM_MAX_MEMSLOTS	64
 #define CVMM_MAX_CPUID_ENTRIES	256
 #define CVMM_MCE_BANKS		32
@@ -121,7 +120,7 @@ struct cvmm_vm {
 
 	/*
 	 * Set by the first memory slot in a space, constant after that: read by
-	 * vCPUs only through a slot they found.
+	 * vCPUs only through a slot they found, or with acquire.
 	 */
 	struct cvmm_space *space;
 	struct cvmm_space_client client;
@@ -253,6 +252,8 @@ bool cvmm_ready_for_irq(struct cvmm_vcpu *vcpu);
 
 /* apic.c: the local APIC page shared with user space */
 int cvmm_apic_create(struct cvmm_vcpu *vcpu, const void __user *argp);
+void cvmm_apic_announce(struct cvmm_vm *vm);
+bool cvmm_apic_interrupt(struct cvmm_vm *vm, const struct cvmm_irq *irq);
 void cvmm_apic_destroy(struct cvmm_vcpu *vcpu);
 struct page *cvmm_apic_page(struct cvmm_vcpu *vcpu);
 void cvmm_apic_notify(struct cvmm_vcpu *vcpu);

@@ -277,6 +277,14 @@ void cvmm_link_send(struct cvmm_link *link, const struct dsm_msg *hdr, struct pa
 		link_push(link);
 }
 
+void cvmm_link_settle(struct cvmm_link *link)
+{
+	if (READ_ONCE(link->queued) <= CVMM_LINK_BUSY)
+		return;
+	queue_work(link->space->wq, &link->tx_work);
+	flush_work(&link->tx_work);
+}
+
 /* ---------------------------------------------------------- receiving */
 
 const char *cvmm_msg_counter_name(unsigned int type)
@@ -343,6 +351,16 @@ int cvmm_link_rx(struct cvmm_link *link, const struct dsm_msg *msg, struct page 
 		ret = link_hello(link, msg);
 		if (page)
 			cvmm_frame_free(space, page);
+		return ret;
+	}
+	if (msg->type > DSM_MSG_LINK) {
+		ret = cvmm_space_receive_irq(space, link->host, msg);
+		if (page)
+			cvmm_frame_free(space, page);
+		if (ret)
+			cvmm_space_fail(space, link->host, -ret,
+					"host %u: message about interrupts (%u) refused, error %d",
+					link->host, msg->type, -ret);
 		return ret;
 	}
 	if (msg->type < DSM_MSG_NR)

@@ -35,6 +35,9 @@ struct page;
  */
 #define CVMM_LINK_MAX_QUEUED	65536
 
+/* Above this, cvmm_link_settle() waits. */
+#define CVMM_LINK_BUSY		1024
+
 /**
  * struct cvmm_msg - a message on its way out
  * @node:	in the link's queue
@@ -182,6 +185,13 @@ void cvmm_link_free(struct cvmm_link *link);
  */
 void cvmm_link_send(struct cvmm_link *link, const struct dsm_msg *msg, struct page *page,
 		    bool frame);
+
+/*
+ * For senders whom nobody waits for, after cvmm_link_send(): while very much is
+ * queued, wait until it is sent or the link has ended (CVMM_LINK_TIMEOUT_MS).  Not
+ * under a page lock.
+ */
+void cvmm_link_settle(struct cvmm_link *link);
 
 /* ---- for transports */
 

@@ -32,9 +32,15 @@ static void client_failed(struct cvmm_space_client *client)
 	cvmm_vm_kick_all(vm);
 }
 
+static bool client_interrupt(struct cvmm_space_client *client, const struct cvmm_irq *irq)
+{
+	return cvmm_apic_interrupt(container_of(client, struct cvmm_vm, client), irq);
+}
+
 static const struct cvmm_space_client_ops client_ops = {
 	.protect = client_protect,
 	.failed = client_failed,
+	.interrupt = client_interrupt,
 };
 
 /*
@@ -167,8 +173,10 @@ static int connect_space(struct cvmm_vm *vm, const struct cvmm_memslots *slots,
 	vm->clustered = cvmm_space_nr_hosts(space) > 1;
 	if (vm->clustered)
 		vm->maxphyaddr = cvmm_host_maxphyaddr() - 1;
-	vm->space = space;
+	/* For who sends interrupts; all others find a slot first. */
+	smp_store_release(&vm->space, space);
 	cvmm_space_add_counters(space, &vm->stats);
+	cvmm_apic_announce(vm);
 	return 0;
 put:
 	cvmm_space_put(space);

@@ -50,6 +50,26 @@ enum cvmm_prot {
 
 struct cvmm_space_client;
 
+/* APIC ids are below this. */
+#define CVMM_MAX_VCPU_ID	1024
+
+/**
+ * struct cvmm_irq - a fixed interrupt that a vCPU of the guest has sent
+ * @dest:	as in the ICR: an APIC id, or with @logical a logical destination; 0
+ *		with @all
+ * @vector:	16 to 255
+ * @all:	for all vCPUs of the host that this goes to
+ * @logical:	@dest is logical
+ * @x2apic:	the sender's mode, which says how to read @dest
+ */
+struct cvmm_irq {
+	u32 dest;
+	u8 vector;
+	bool all;
+	bool logical;
+	bool x2apic;
+};
+
 /**
  * struct cvmm_space_client_ops - a VM that maps pages of the space
  * @protect:	required.  Reduce this client's mappings of @gfn to @prot and
@@ -58,11 +78,15 @@ struct cvmm_space_client;
  *		flushed).  Called with the page lock of @gfn held; may sleep.
  * @failed:	required.  The space has failed: kick every vCPU out of guest
  *		mode and make KVM_RUN return -EIO.  May not sleep.
+ * @interrupt:	required.  Another host has sent this interrupt (whose values are
+ *		in their ranges): deliver it to those vCPUs it is for.  Returns
+ *		whether there was one.  May not sleep.
  */
 struct cvmm_space_client_ops {
 	void (*protect)(struct cvmm_space_client *client, u64 gfn,
 			enum cvmm_prot prot);
 	void (*failed)(struct cvmm_space_client *client);
+	bool (*interrupt)(struct cvmm_space_client *client, const struct cvmm_irq *irq);
 };
 
 struct cvmm_space_client {
@@ -85,6 +109,24 @@ void cvmm_space_put(struct cvmm_space *space);
 /* Attach and detach a client.  May sleep.  After detach no callback runs. */
 int cvmm_space_attach(struct cvmm_space *space, struct cvmm_space_client *client);
 void cvmm_space_detach(struct cvmm_space *space, struct cvmm_space_client *client);
+
+/*
+ * The vCPU with APIC id @id (< CVMM_MAX_VCPU_ID) is here: from now its client takes
+ * interrupts of the other hosts for it.  May sleep for memory; more than once is
+ * harmless.
+ */
+void cvmm_space_announce_apic(struct cvmm_space *space, u32 id);
+/*
+ * Send an interrupt to the host with APIC id @id (anything; need not be @irq's
+ * destination).  False, and nothing done, when none has announced it.  Process
+ * context; waits, 4 s at most, for the network while too much is queued for it.
+ */
+bool cvmm_space_send_irq(struct cvmm_space *space, u32 id, const struct cvmm_irq *irq);
+/*
+ * Send it to every other host that has APICs.  False, and nothing done, unless the
+ * others have announced @nr of them.  Otherwise likewise.
+ */
+bool cvmm_space_spread_irq(struct cvmm_space *space, u32 nr, const struct cvmm_irq *irq);
 
 unsigned int cvmm_space_nr_hosts(const struct cvmm_space *space);
 bool cvmm_space_covers(const struct cvmm_space *space, u64 gfn);

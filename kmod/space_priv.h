@@ -53,7 +53,10 @@ static_assert(CVMM_MAX_HOSTS == DSM_MAX_HOSTS);
 	X(FRAME_ALLOC)							\
 	X(FRAME_FREE)							\
 	X(FRAME_POOL_MISS)	/* receiver had to allocate by itself */ \
-	X(TIMER)		/* timers that fired */
+	X(TIMER)		/* timers that fired */ \
+	X(IRQ_OUT)		/* interrupts sent to other hosts, once for each host */ \
+	X(IRQ_IN)		/* interrupts from other hosts that vCPUs here took */ \
+	X(IRQ_LOST)		/* ... that no vCPU here takes */
 
 enum cvmm_space_counter {
 #define X(name) CVMM_SC_##name,
@@ -146,6 +149,11 @@ struct cvmm_space {
 	struct cvmm_hist __percpu *latency[CVMM_LAT_NR];
 
 	struct cvmm_link *links[CVMM_MAX_HOSTS];	/* NULL for ourselves */
+
+	/* What other hosts said of their APICs: space_irq.c */
+	u8 apic_host[CVMM_MAX_VCPU_ID];	/* by APIC id: host + 1, 0: nobody's */
+	DECLARE_BITMAP(apic_hosts, CVMM_MAX_HOSTS);
+	atomic_t nr_apics;
 };
 
 /* All spaces, for names and netlink; cvmm_spaces_lock protects the list. */
@@ -229,6 +237,12 @@ void cvmm_frame_pool_trim(struct cvmm_space *space);
  */
 int cvmm_space_receive(struct cvmm_space *space, u32 host, const struct dsm_msg *msg,
 		       struct page *page);
+
+/*
+ * space_irq.c: a message about interrupts, or of a type that nobody knows, has come
+ * from @host.  0 or -EPROTO, which ends the space.
+ */
+int cvmm_space_receive_irq(struct cvmm_space *space, u32 host, const struct dsm_msg *msg);
 
 /* space_access.c */
 #define CVMM_ACQ_WRITE		(1U << 0)

@@ -667,7 +667,7 @@ static int share_apic(struct vcpu *v)
 {
 	struct cvmm_apic_config config = {
 		.version = CVMM_APIC_VERSION,
-		.flags = CVMM_APIC_ALL_HERE,
+		.nr_vcpus = conf_nr_vcpus(v->m->conf),
 		.tsc_khz = v->m->guest_khz,
 	};
 	void *page;

@@ -17,7 +17,7 @@ static const struct dsm_msg sample = {
 static void golden_bytes(void **state)
 {
 	static const u8 want[DSM_WIRE_SIZE] = {
-		0x43, 0x56, 5, 6, 8, 0, 5, 3,
+		0x43, 0x56, 6, 6, 8, 0, 5, 3,
 		4, 3, 2, 1, 0, 0x10, 0, 0,
 		0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11,
 		0xd4, 0xc3, 0xb2, 0xa1, 0, 0, 0x34, 0x12,
@@ -65,7 +65,7 @@ static void bad_fields(void **state)
 {
 	static const struct { u8 offset, value; const char *what; } bad[] = {
 		{ 0, 0, "magic" }, { 1, 0, "magic" }, { 2, 0, "wire version" },
-		{ 2, 4, "wire version" }, { 2, 6, "wire version" }, { 3, 0, "type" }, { 3, 0x7f, "type" },
+		{ 2, 5, "wire version" }, { 2, 7, "wire version" }, { 3, 0, "type" }, { 3, 0x7f, "type" },
 		{ 3, 10, "type" }, { 4, 0x10, "flags" }, { 5, 1, "flags" },
 		{ 4, DSM_F_HAVE, "flag of another type" },
 		{ 4, DSM_F_SAME, "same without Exclusive" },

@@ -4,7 +4,7 @@
  * served without an exit and what still exits, sleeping in HLT and waking from it,
  * the timer, interrupts between vCPUs, and a page full of nonsense.  TAP.
  */
-#include "kvm_vm.h"
+#include "apic_vm.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -17,67 +17,6 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#define MEM_SIZE	(1UL << 20)
-#define HANDLERS	0x2000UL	/* 8 bytes for each vector */
-#define REPORT_PORT	0x20		/* handlers write their vector there */
-#define DONE_PORT	0x21
-
-#define TPR	(0x80 / 4)
-#define LDR	(0xd0 / 4)
-#define SVR	(0xf0 / 4)
-#define ISR	(0x100 / 4)
-#define TMR	(0x180 / 4)
-#define IRR	(0x200 / 4)
-#define LVTT	(0x320 / 4)
-
-#define BASE_EXTD	(1U << 10)
-#define NEVER		(~0ULL)
-
-static int dev, vm, vcpu[2];
-static struct kvm_run *run[2];
-static struct cvmm_apic_page *page[2];
-static uint8_t *mem, *code;
-
-static void *map_page(int fd, size_t size)
-{
-	return mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, CVMM_VCPU_APIC_OFFSET);
-}
-
-static int set_apic(int fd, uint32_t version, uint32_t flags, uint32_t khz)
-{
-	struct cvmm_apic_config c = { .version = version, .flags = flags, .tsc_khz = khz };
-
-	return ioctl(fd, CVMM_VCPU_SET_APIC, &c);
-}
-
-static void make_machine(void)
-{
-	struct kvm_enable_cap cap = {
-		.cap = KVM_CAP_X86_USER_SPACE_MSR,
-		.args = { KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN },
-	};
-	struct kvm_cpuid2 *cpuid = supported_cpuid(dev);
-
-	mem = map(NULL, MEM_SIZE, MAP_PRIVATE, -1);
-	vm = ioctl(dev, KVM_CREATE_VM, 0);
-	if (vm < 0)
-		bail("KVM_CREATE_VM");
-	if (set_slot(vm, 0, 0, 0, MEM_SIZE, mem) || ioctl(vm, KVM_ENABLE_CAP, &cap))
-		bail("memory, MSR exits");
-	for (unsigned int i = 0; i < 2; i++) {
-		vcpu[i] = make_vcpu(dev, vm, i, &run[i]);
-		if (ioctl(vcpu[i], KVM_SET_CPUID2, cpuid))
-			bail("KVM_SET_CPUID2");
-	}
-	free(cpuid);
-	for (unsigned int v = 0; v < 256; v++) {
-		const uint8_t handler[] = { 0xb0, v, 0xe6, REPORT_PORT, 0xcf };	/* mov, out, iret */
-
-		memcpy(mem + HANDLERS + v * 8, handler, sizeof(handler));
-		*(uint16_t *)(mem + v * 4) = HANDLERS + v * 8;
-	}
-}
-
 static void test_interface(void)
 {
 	uint32_t khz = ioctl(vcpu[0], KVM_GET_TSC_KHZ, 0);
@@ -89,12 +28,12 @@ static void test_interface(void)
 	check(map_page(vcpu[0], 4096) == MAP_FAILED && errno == EINVAL, "no page yet: EINVAL");
 	check(ioctl(vcpu[0], CVMM_VCPU_APIC_KICK, 0) && errno == EINVAL, "a kick, too");
 	check(ioctl(vcpu[0], KVM_SET_MP_STATE, &halted) && errno == EINVAL, "nobody would wake it: EINVAL");
-	check(set_apic(vcpu[0], CVMM_APIC_VERSION + 1, 0, khz) && errno == EINVAL, "unknown version: EINVAL");
-	check(set_apic(vcpu[0], CVMM_APIC_VERSION, 0x80, khz) && errno == EINVAL, "unknown flag: EINVAL");
-	check(set_apic(vcpu[0], CVMM_APIC_VERSION, 0, 0) && errno == EINVAL, "no frequency: EINVAL");
-	check(!set_apic(vcpu[0], CVMM_APIC_VERSION, CVMM_APIC_ALL_HERE, khz) &&
-	      !set_apic(vcpu[1], CVMM_APIC_VERSION, CVMM_APIC_ALL_HERE, khz), "each vCPU gets one");
-	check(set_apic(vcpu[0], CVMM_APIC_VERSION, 0, khz) && errno == EEXIST, "a second one: EEXIST");
+	check(set_apic(vcpu[0], CVMM_APIC_VERSION + 1, 0, 2, khz) && errno == EINVAL, "unknown version: EINVAL");
+	check(set_apic(vcpu[0], CVMM_APIC_VERSION, 0x80, 2, khz) && errno == EINVAL, "unknown flag: EINVAL");
+	check(set_apic(vcpu[0], CVMM_APIC_VERSION, 0, 2, 0) && errno == EINVAL, "no frequency: EINVAL");
+	check(!set_apic(vcpu[0], CVMM_APIC_VERSION, 0, 2, khz) &&
+	      !set_apic(vcpu[1], CVMM_APIC_VERSION, 0, 2, khz), "each vCPU gets one");
+	check(set_apic(vcpu[0], CVMM_APIC_VERSION, 0, 2, khz) && errno == EEXIST, "a second one: EEXIST");
 	check(map_page(vcpu[0], 8192) == MAP_FAILED && errno == EINVAL, "two pages: EINVAL");
 	for (unsigned int i = 0; i < 2; i++) {
 		page[i] = map_page(vcpu[i], 4096);
@@ -104,80 +43,6 @@ static void test_interface(void)
 	check(page[0]->deadline == NEVER && !page[0]->posted_any, "it is mapped, the timer stopped");
 	check(!ioctl(vcpu[0], CVMM_VCPU_APIC_KICK, 0) && !ioctl(vcpu[1], CVMM_VCPU_APIC_KICK, 0),
 	      "a kick for nothing");
-}
-
-/* ---- guests: real mode, x2APIC */
-
-static void emit(const void *bytes, size_t len)
-{
-	memcpy(code, bytes, len);
-	code += len;
-}
-
-static void emit_wrmsr(uint32_t msr, uint32_t high, uint32_t low)
-{
-	uint8_t b[] = { 0x66, 0xb9, 0, 0, 0, 0, 0x66, 0xba, 0, 0, 0, 0, 0x66, 0xb8, 0, 0, 0, 0, 0x0f, 0x30 };
-
-	memcpy(b + 2, &msr, 4);
-	memcpy(b + 8, &high, 4);
-	memcpy(b + 14, &low, 4);
-	emit(b, sizeof(b));
-}
-
-/* Of two pages' content, what a program like vmmd puts there. */
-static void reset(unsigned int i, bool x2apic)
-{
-	struct kvm_mp_state runnable = { KVM_MP_STATE_RUNNABLE };
-	struct kvm_vcpu_events events;
-	struct kvm_sregs s;
-
-	memset(page[i], 0, sizeof(*page[i]));
-	page[i]->deadline = NEVER;
-	page[i]->reg[SVR] = 0x1ff;
-	page[i]->reg[LVTT] = 0x10000;
-	real_mode(vcpu[i], 0);
-	ioctl(vcpu[i], KVM_GET_VCPU_EVENTS, &events);
-	events.interrupt.injected = 0;
-	events.exception.injected = 0;
-	ioctl(vcpu[i], KVM_SET_VCPU_EVENTS, &events);
-	s = get_sregs(vcpu[i]);
-	s.apic_base = 0xfee00000 | 1 << 11 | (x2apic ? BASE_EXTD : 0) | (i ? 0 : 1 << 8);
-	set_sregs(vcpu[i], &s);
-	if (ioctl(vcpu[i], KVM_SET_MP_STATE, &runnable))
-		bail("KVM_SET_MP_STATE");
-	run[i]->cr8 = 0;
-	/* The module takes a look, as before a vCPU runs for the first time. */
-	run[i]->immediate_exit = 1;
-	ioctl(vcpu[i], KVM_RUN, 0);
-	run[i]->immediate_exit = 0;
-	code = mem + CODE;
-}
-
-static void post(unsigned int i, uint8_t v, bool level)
-{
-	if (level)
-		__atomic_fetch_or(&page[i]->posted_level[v / 32], 1U << v % 32, __ATOMIC_SEQ_CST);
-	__atomic_fetch_or(&page[i]->posted[v / 32], 1U << v % 32, __ATOMIC_SEQ_CST);
-	__atomic_store_n(&page[i]->posted_any, 1, __ATOMIC_SEQ_CST);
-}
-
-static bool bit(unsigned int i, unsigned int bank, uint8_t v)
-{
-	return page[i]->reg[bank + v / 32 * 4] >> v % 32 & 1;
-}
-
-/* Run vCPU 0 until it writes @byte to @port. */
-static bool runs_to(uint16_t port, int byte)
-{
-	int r = ioctl(vcpu[0], KVM_RUN, 0);
-	uint8_t *data = (uint8_t *)run[0] + run[0]->io.data_offset % 8192;
-
-	if (!r && run[0]->exit_reason == KVM_EXIT_IO && run[0]->io.port == port &&
-	    (byte < 0 || *data == byte))
-		return true;
-	printf("# KVM_RUN %d %s, exit %u, port %#x, byte %#x, rip %#llx\n", r, r ? strerror(errno) : "",
-	       run[0]->exit_reason, run[0]->io.port, *data, get_regs(vcpu[0]).rip);
-	return false;
 }
 
 static const uint8_t sti_nop[] = { 0xfb, 0x90, 0x90 };
@@ -390,7 +255,7 @@ int main(int argc, char **argv)
 
 	sigaction(SIGALRM, &sa, NULL);
 	dev = open_device(argc, argv);
-	make_machine();
+	make_machine(map(NULL, MEM_SIZE, MAP_PRIVATE, -1), 2);
 	test_interface();
 	test_interrupts();
 	test_base();

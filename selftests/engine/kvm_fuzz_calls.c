@@ -205,7 +205,7 @@ void one_vcpu_call(void)
 		struct cvmm_apic_config *a = (void *)buf;
 
 		*a = (struct cvmm_apic_config){
-			.version = CVMM_APIC_VERSION, .flags = rnd_below(2), .tsc_khz = rnd(),
+			.version = CVMM_APIC_VERSION, .nr_vcpus = rnd_below(4), .tsc_khz = rnd(),
 		};
 		if (one_in(4))
 			flip(a, sizeof(*a));

@@ -74,35 +74,9 @@ static unsigned long huge_pages(void *at)
 	return sum / 2048;
 }
 
-/* A counter of the VM, by its name. */
-static uint64_t stat_of(const char *name)
-{
-	struct kvm_stats_header h;
-	char buf[256];
-	uint64_t val;
-
-	if (pread(stats, &h, sizeof(h), 0) != sizeof(h) || h.name_size > sizeof(buf) / 2)
-		bail("header of the statistics");
-	for (uint32_t i = 0; i < h.num_desc; i++) {
-		size_t len = sizeof(struct kvm_stats_desc) + h.name_size;
-		const struct kvm_stats_desc *d = (const void *)buf;
-
-		if (pread(stats, buf, len, h.desc_offset + i * len) != (ssize_t)len)
-			bail("descriptor of the statistics");
-		if (strncmp(d->name, name, h.name_size))
-			continue;
-		if (pread(stats, &val, sizeof(val), h.data_offset + d->offset) != sizeof(val))
-			bail("value of the statistics");
-		return val;
-	}
-	errno = ENOENT;
-	bail(name);
-	return 0;
-}
-
 static uint64_t large(void)
 {
-	return stat_of("pages_2m");
+	return vm_stat(stats, "pages_2m");
 }
 
 /* 32-bit, flat, without paging. */
@@ -196,9 +170,7 @@ static void make_vm(void)
 	if (set_slot(vm, 0, 0, 0, CODE_SIZE, code_mem))
 		bail("KVM_SET_USER_MEMORY_REGION");
 	vcpu = make_vcpu(dev, vm, 0, &run);
-	stats = ioctl(vm, KVM_GET_STATS_FD, 0);
-	if (stats < 0)
-		bail("KVM_GET_STATS_FD");
+	stats = open_stats(vm);
 }
 
 /* Slot 1 anew, of huge pages in the process. */
@@ -217,12 +189,12 @@ static void fresh(unsigned int flags)
 
 static void test_map(void)
 {
-	uint64_t before = stat_of("pages_4k");
+	uint64_t before = vm_stat(stats, "pages_4k");
 
 	check(huge_pages(data) == BLOCKS, "the process has its memory in huge pages");
 	check(fill(1), "the guest writes to all of it");
 	check(large() == BLOCKS, "mapped by large pages: %llu", (unsigned long long)large());
-	check(stat_of("pages_4k") <= before + 1, "and by nothing else");
+	check(vm_stat(stats, "pages_4k") <= before + 1, "and by nothing else");
 	data[HUGE + 5 * PAGE + 7] = 0x77;
 	check(guest_load(DATA + HUGE + 5 * PAGE + 7) == 0x77, "the guest sees the process's store");
 }
@@ -550,9 +522,9 @@ static void test_race(void)
 	printf("# %u times EFAULT, %u huge pages made\n", faults, (unsigned int)collapsed);
 	if (on_cvmm())
 		printf("# large: %llu mapped, %llu split, %llu merged\n",
-		       (unsigned long long)stat_of("large_map"),
-		       (unsigned long long)stat_of("large_split"),
-		       (unsigned long long)stat_of("large_merge"));
+		       (unsigned long long)vm_stat(stats, "large_map"),
+		       (unsigned long long)vm_stat(stats, "large_split"),
+		       (unsigned long long)vm_stat(stats, "large_merge"));
 	check(fill(5000), "and is all there afterwards");
 }
 

@@ -127,6 +127,40 @@ int make_vcpu(int dev, int vm, unsigned int id, struct kvm_run **run)
 	return fd;
 }
 
+int open_stats(int vm)
+{
+	int fd = ioctl(vm, KVM_GET_STATS_FD, 0);
+
+	if (fd < 0)
+		bail("KVM_GET_STATS_FD");
+	return fd;
+}
+
+uint64_t vm_stat(int stats, const char *name)
+{
+	struct kvm_stats_header h;
+	char buf[256];
+	uint64_t val;
+
+	if (pread(stats, &h, sizeof(h), 0) != sizeof(h) || h.name_size > sizeof(buf) / 2)
+		bail("header of the statistics");
+	for (uint32_t i = 0; i < h.num_desc; i++) {
+		size_t len = sizeof(struct kvm_stats_desc) + h.name_size;
+		const struct kvm_stats_desc *d = (const void *)buf;
+
+		if (pread(stats, buf, len, h.desc_offset + i * len) != (ssize_t)len)
+			bail("descriptor of the statistics");
+		if (strncmp(d->name, name, h.name_size))
+			continue;
+		if (pread(stats, &val, sizeof(val), h.data_offset + d->offset) != sizeof(val))
+			bail("value of the statistics");
+		return val;
+	}
+	errno = ENOENT;
+	bail(name);
+	return 0;
+}
+
 struct kvm_cpuid2 *supported_cpuid(int dev)
 {
 	struct kvm_cpuid2 *c = zalloc(sizeof(*c) + MAX_CPUID * sizeof(c->entries[0]));

@@ -40,6 +40,9 @@ int set_slot(int vm, unsigned int id, unsigned int flags, uint64_t gpa, size_t s
 /* Bytes of a vCPU's mapping. */
 size_t run_size(int dev);
 int make_vcpu(int dev, int vm, unsigned int id, struct kvm_run **run);
+/* The VM's statistics, and a counter of them by its name. */
+int open_stats(int vm);
+uint64_t vm_stat(int stats, const char *name);
 /* What the device supports, room for more entries behind it; the caller frees it. */
 struct kvm_cpuid2 *supported_cpuid(int dev);
 /* Registers for real mode at CODE, all segments flat from 0 but DS and ES, from @data. */

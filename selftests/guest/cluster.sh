@@ -112,10 +112,12 @@ guest_points()
 	check "pages came from the other host" test "$(counters 'dsm.fault_(read|write)_[23]')" -gt 0
 	check "the report says how long reads took" test "$(counters 'time.read_2.p50_ns')" -gt 0
 	check "no page-table walk asked for a page" no_walk_faults
-	check "interrupts went to the other host" test "$(counters 'machine.ipis_remote_out')" -gt 0
+	check "interrupts went to the other host" test "$(counters '(machine.ipis_remote|space.irq)_out')" -gt 0
 	check "devices were reached from the other host" test "$(counters 'machine.io_forwarded')" -gt 0
 	note "remote faults $(counters 'dsm.fault_[a-z]*_[23]'), messages $(counters 'dsm.tx_(req|fwd|inv|data|done).*')," \
-		"pages $(counters 'dsm.tx_page'), IPIs to other hosts $(counters 'machine.ipis_remote_out')"
+		"pages $(counters 'dsm.tx_page'), IPIs to other hosts $(counters 'space.irq_out')," \
+		"by vmmd $(counters 'machine.ipis_remote_out'), lost $(counters 'space.irq_lost')," \
+		"exits to vmmd $(counters 'machine.exits')"
 	note "reads $(counters 'dsm.fault_read_[23]') (with the page $(counters 'dsm.read_migratory')," \
 		"then written $(counters 'dsm.migratory_written'), given up unwritten $(counters 'dsm.migratory_clean'))," \
 		"writes $(counters 'dsm.fault_write_[23]'), upgrades $(counters 'dsm.fault_upgrade_[23]')," \

@@ -75,6 +75,16 @@ static void random_msg(struct dsm_msg *msg, uint64_t *seed)
 
 	memset(msg, 0, sizeof(*msg));
 	msg->type = 1 + r % 8;
+	if (!(r >> 60)) {			/* about interrupts */
+		msg->type = FAKE_HELLO + (q >> 60) % 4;
+		msg->requester = (r & 0x700) ? 1 : r >> 16 & 0xff;
+		msg->epoch = (r & 0x7c00) ? 1 : r >> 32;
+		msg->gfn = q & 1 ? q & 0x7ff : q;
+		msg->version = q >> 44 & (q & 2 ? 0xff : 0x1ff);
+		msg->flags = r >> 48 & (q & 4 ? 7 : 0xf);
+		msg->length = q >> 40 & 15 ? 0 : PAGE;
+		return;
+	}
 	msg->requester = (r & 0x100) ? 1 : (r >> 16) & 3;
 	msg->acks = (r & 0x200) ? 0 : (r >> 20) & 3;
 	msg->epoch = (r & 0x7c00) ? 1 : r >> 32;

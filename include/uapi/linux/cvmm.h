@@ -235,17 +235,18 @@ struct cvmm_apic_page {
 /**
  * struct cvmm_apic_config - CVMM_VCPU_SET_APIC on a vCPU
  * @version:	CVMM_APIC_VERSION: the layout and meaning of struct cvmm_apic_page
- * @flags:	CVMM_APIC_*
+ * @flags:	0
+ * @nr_vcpus:	of the whole guest, those in VMs on other hosts, too; 0: not known
  * @tsc_khz:	rate of the guest's TSC as the guest knows it, > 0; the timer counts
  *		at 1 GHz by it
- * @pad:	0
  *
  * From then on the module serves in KVM_RUN what is frequent: all reads, TPR, EOI of
- * edge-triggered vectors, fixed interrupts to vCPUs of this VM, the timer, the choice
- * and delivery of interrupts, and HLT (KVM_RUN sleeps; KVM_GET_MP_STATE then tells
- * HALTED, KVM_SET_MP_STATE wakes).  Everything else exits as without a page
- * (KVM_EXIT_MMIO, KVM_EXIT_X86_RDMSR, KVM_EXIT_X86_WRMSR) and is user space's to do,
- * in the page.  After a change of IA32_APIC_BASE, KVM_RUN returns with
+ * edge-triggered vectors, fixed interrupts to vCPUs that have such pages (of this VM,
+ * or of VMs in the same space on other hosts; to several at once only when these are
+ * @nr_vcpus in all), the timer, the choice and delivery of interrupts, and HLT (KVM_RUN
+ * sleeps; KVM_GET_MP_STATE then tells HALTED, KVM_SET_MP_STATE wakes).  Everything else
+ * exits as without a page (KVM_EXIT_MMIO, KVM_EXIT_X86_RDMSR, KVM_EXIT_X86_WRMSR) and
+ * is user space's to do, in the page.  After a change of IA32_APIC_BASE, KVM_RUN returns with
  * KVM_EXIT_SET_TPR, so that user space adapts the page to it.
  *
  * EINVAL: unknown version or flag; EEXIST: it has one.
@@ -254,9 +255,8 @@ struct cvmm_apic_config {
 	__u32 version;
 #define CVMM_APIC_VERSION	1
 	__u32 flags;
-#define CVMM_APIC_ALL_HERE	(1U << 0)	/* the guest has no vCPU outside this VM */
+	__u32 nr_vcpus;
 	__u32 tsc_khz;
-	__u32 pad;
 };
 
 #define CVMM_VCPU_APIC_OFFSET	0x10000

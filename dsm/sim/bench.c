@@ -113,6 +113,16 @@ static void read_mostly(struct sim_params *p)
 	p->write_pct = 1;
 }
 
+/* A few words that two hosts count up now and then and all look at. */
+static void clocks(struct sim_params *p)
+{
+	p->gfns = 4;
+	p->write_pct = 0;
+	p->migrate_pct = 100;
+	p->rmw_hosts = 2;
+	p->think_ns = 1000000;
+}
+
 static const struct {
 	const char *name;
 	void (*set)(struct sim_params *p);
@@ -121,6 +131,7 @@ static const struct {
 	{ "producer/consumer", pairs },
 	{ "locks (migratory)", locks },
 	{ "read-mostly, 1 % writes", read_mostly },
+	{ "clocks: two write, all read", clocks },
 };
 
 static bool scaling(void)
@@ -175,6 +186,117 @@ static bool scaling(void)
 			json_num("p50_us", (double)sim_fault_latency(&r, 500) / 1e3);
 			json_num("p99_us", (double)sim_fault_latency(&r, 990) / 1e3);
 			json_num("ops_per_ms", 1e6 * per(r.ops_done, r.end_ns));
+			json_end();
+		}
+	}
+	return true;
+}
+
+/* -------------------------------------------------------------- refinements */
+
+static const struct {
+	const char *name;
+	u32 no_migratory;
+	u64 hold_min_ns;
+} without[] = {
+	{ "as it is", 0, 0 },
+	{ "not migratory", 1, 0 },
+	{ "no minimum run time", 0, 1 },
+	{ "neither", 1, 1 },
+};
+
+/* What those refinements are worth that can be switched. */
+static bool refinements(void)
+{
+	struct sim_params p;
+	struct sim_result r;
+	size_t k, i;
+	u32 hosts;
+
+	printf("\nPer thousand instructions, without refinements:\n\n%-28s %5s %-20s %8s %8s %9s %8s\n",
+	       "", "hosts", "", "faults", "messages", "bytes", "op/ms");
+	for (k = 0; k < NR(kinds); k++) {
+		for (hosts = 2; hosts <= 8; hosts *= 4) {
+			for (i = 0; i < NR(without); i++) {
+				u64 faults = 0, messages = 0, pages = 0, done = 0, ns = 0;
+				double bytes;
+
+				for (u64 seed = 1; seed <= 8; seed++) {
+					memset(&p, 0, sizeof(p));
+					p.seed = seed;
+					p.hosts = hosts;
+					p.vcpus = 1;
+					p.pages = 1;
+					p.ops = ops;
+					fabric(&p);
+					kinds[k].set(&p);
+					p.no_migratory = without[i].no_migratory;
+					p.hold_min_ns = without[i].hold_min_ns;
+					if (!run(&p, &r))
+						return false;
+					faults += remote(&r);
+					messages += r.messages;
+					pages += r.events[DSM_EV_TX_PAGE];
+					done += r.ops_done;
+					ns += r.end_ns;
+				}
+				bytes = (double)(DSM_WIRE_SIZE * messages + DSM_PAGE_SIZE * pages);
+				printf("%-28s %5u %-20s %8.1f %8.1f %9.0f %8.1f\n",
+				       hosts == 2 && !i ? kinds[k].name : "", hosts, without[i].name,
+				       1e3 * per(faults, done), 1e3 * per(messages, done),
+				       1e3 * bytes / (double)done, 1e6 * per(done, ns));
+				json_begin("refinements", &p);
+				json_text("sharing", kinds[k].name);
+				json_text("without", without[i].name);
+				json_num("faults_per_1000", 1e3 * per(faults, done));
+				json_num("messages_per_1000", 1e3 * per(messages, done));
+				json_num("bytes_per_1000", 1e3 * bytes / (double)done);
+				json_num("ops_per_ms", 1e6 * per(done, ns));
+				json_end();
+			}
+		}
+	}
+	return true;
+}
+
+/* ------------------------------------------------------------------ streams */
+
+/* Would it pay to ask for the next pages of a stream before they are needed? */
+static bool streams(void)
+{
+	static const u32 ahead[] = { 0, 1, 2, 4, 8, 16 };
+	struct sim_params p;
+	struct sim_result r;
+	u32 hosts;
+	size_t i;
+
+	printf("\nStreams, read page by page: pages per ms of one host, of those that had to wait for it\n\n"
+	       "%5s %6s %9s %8s %9s\n", "hosts", "ahead", "pages/ms", "waited", "messages");
+	for (hosts = 2; hosts <= 8; hosts *= 4) {
+		for (i = 0; i < NR(ahead); i++) {
+			u64 pages;
+
+			memset(&p, 0, sizeof(p));
+			p.seed = 1;
+			p.hosts = hosts;
+			p.vcpus = 1;
+			p.pages = 1;
+			p.gfns = p.ops = 4096;
+			fabric(&p);
+			p.think_ns = 0;
+			p.stream = 1;
+			p.ahead = ahead[i];
+			if (!run(&p, &r))
+				return false;
+			pages = r.events[DSM_EV_TX_PAGE];
+			printf("%5u %6u %9.1f %7.1f%% %9.2f\n", hosts, ahead[i],
+			       1e6 * per(pages, r.end_ns) / hosts, 1e2 * per(r.faults, pages),
+			       per(r.messages, pages));
+			json_begin("streams", &p);
+			json_num("ahead", ahead[i]);
+			json_num("pages_per_ms_and_host", 1e6 * per(pages, r.end_ns) / hosts);
+			json_num("waited", per(r.faults, pages));
+			json_num("messages_per_page", per(r.messages, pages));
 			json_end();
 		}
 	}
@@ -313,7 +435,7 @@ static const struct {
 	const char *name;
 	bool (*run)(void);
 } tables[] = {
-	{ "scaling", scaling }, { "holds", holds }, { "fairness", fairness },
+	{ "scaling", scaling }, { "refinements", refinements }, { "streams", streams }, { "holds", holds }, { "fairness", fairness },
 };
 
 int main(int argc, char **argv)
@@ -337,8 +459,8 @@ int main(int argc, char **argv)
 			perror(optarg);
 		}
 		fprintf(opt == 'h' ? stdout : stderr,
-			"Usage: dsm-bench [--json FILE] [--ops N] [scaling|holds|fairness]...\n"
-			"--ops: instructions per host in the table \"scaling\" (5000)\n");
+			"Usage: dsm-bench [--json FILE] [--ops N] [scaling|refinements|streams|holds|fairness]...\n"
+			"--ops: instructions per host in the first two tables (5000)\n");
 		return opt == 'h' ? 0 : 2;
 	}
 	if (json)

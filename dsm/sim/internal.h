@@ -45,6 +45,7 @@ struct sim_vcpu {
 	bool waited;		/* this instruction, for a page */
 	u64 fault_ns;		/* since when for the page that it waits for now, 0: none */
 	u64 tries;
+	u64 done;		/* instructions */
 	u32 nr;
 	struct {
 		u64 gfn;

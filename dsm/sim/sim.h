@@ -29,8 +29,11 @@ struct sim_params {
 	u32 ops;		/* instructions per vCPU */
 	u32 write_pct;		/* of accesses */
 	u32 migrate_pct;	/* instructions followed by one that writes the same pages */
+	u32 rmw_hosts;		/* only hosts below this write, what they have read; 0: all do */
 	u32 no_migratory;	/* pages are never handed over on a read */
 	u32 same_set;		/* all instructions want the same pages: worst contention */
+	u32 stream;		/* each host writes the pages homed there, then reads all others in order */
+	u32 ahead;		/* ... and asks for so many before it needs them */
 	u32 pairs;		/* each page is written by one host and read by another */
 	u64 delay_min_ns;	/* of a message */
 	u64 delay_max_ns;

@@ -82,6 +82,42 @@ static u64 paired(struct sim *s, const struct sim_vcpu *v)
 	return (v->host / 2 + sim_rand(s, s->p.gfns / pairs) * pairs) % s->p.gfns;
 }
 
+/* The next page of a stream: after those homed here, from the next host's on. */
+static void stream_on(struct sim *s, struct sim_vcpu *v)
+{
+	const struct dsm_config *cfg = &s->hosts[v->host].dsm.cfg;
+	const struct dsm_range *own = cfg->ranges;
+
+	while (own->host != v->host && own < &cfg->ranges[cfg->nr_ranges - 1])
+		own++;
+	v->nr = 1;
+	v->need[0].gfn = (own->first_gfn + v->done) % s->p.gfns;
+	v->need[0].write = v->done < own->nr_gfns;
+}
+
+/* Requests without a waiting thread, for the pages of the stream behind v->gfn. */
+static void ask_ahead(struct sim *s, struct sim_vcpu *v)
+{
+	struct dsm *d = &s->hosts[v->host].dsm;
+	struct dsm_page_info info;
+	struct dsm_grant grant;
+	u32 i;
+	int ret;
+
+	for (i = 1; i <= s->p.ahead; i++) {
+		u64 gfn = (v->gfn + i) % s->p.gfns;
+
+		if (dsm_home_of(d, gfn) == v->host || dsm_page_state(d, gfn, &info) ||
+		    info.state != DSM_INVALID || info.pending)
+			continue;
+		ret = dsm_access(d, gfn, DSM_READ_PLAIN, s->now, s->now, &grant);
+		if (ret < 0 && ret != -ENOMEM) {
+			sim_space_error(s, v->host, ret, "prefetch");
+			return;
+		}
+	}
+}
+
 static void new_instruction(struct sim *s, struct sim_vcpu *v)
 {
 	u32 i, k, most = v->copier ? 1 : s->p.pages;
@@ -92,6 +128,10 @@ static void new_instruction(struct sim *s, struct sim_vcpu *v)
 	v->tries = 0;
 	v->waited = false;
 	v->state = VCPU_ENTER;
+	if (s->p.stream) {
+		stream_on(s, v);
+		return;
+	}
 	/* What has been read is written next: pages that migrate. */
 	if (v->again) {
 		v->again = false;
@@ -99,7 +139,8 @@ static void new_instruction(struct sim *s, struct sim_vcpu *v)
 			v->need[i].write = true;
 		return;
 	}
-	v->again = sim_chance(s, 10 * s->p.migrate_pct);
+	v->again = sim_chance(s, 10 * s->p.migrate_pct) &&
+		   (!s->p.rmw_hosts || v->host < s->p.rmw_hosts);
 	v->plain = v->copier && sim_chance(s, 500);
 
 	if (most > s->p.gfns)
@@ -155,6 +196,7 @@ static void finished(struct sim *s, struct sim_vcpu *v)
 		printf("%12llu  h%u  vcpu %u done, waited %llu us, %llu tries\n", s->now, v->host,
 		       (u32)(v - s->vcpus), wait / 1000, v->tries);
 	v->state = VCPU_THINK;
+	v->done++;
 	if (--v->ops_left)
 		sim_vcpu_schedule(s, v, sim_chance(s, 200) ? sim_rand(s, s->p.think_ns) : 500);
 	else
@@ -231,8 +273,12 @@ static bool fault(struct sim *s, struct sim_vcpu *v)
 	switch (ret) {
 	case DSM_GRANTED:
 		note_fault(s, v);
+		if (!v->write)
+			ask_ahead(s, v);
 		break;
 	case DSM_WAIT:
+		if (!v->write)
+			ask_ahead(s, v);
 		v->state = VCPU_WAIT;
 		v->waited = true;
 		if (!v->fault_ns)

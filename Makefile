@@ -203,6 +203,26 @@ bench-built: module programs guest
 		selftests/bench/engine.sh $(BENCH_ROUNDS)
 	selftests/bench/report -o $(O)/bench.json $(O)/bench/host0/results
 
+# Workloads in a guest of two vCPUs on stock KVM, on our engine, and on two hosts
+# (BENCH_HOSTS="2 4": and on four, one vCPU each); build/bench-guest.json, .svg.
+BENCH_HOSTS ?= 2
+
+.PHONY: bench-guest bench-guest-built
+bench-guest:
+	@scripts/deps build hosts bench
+	@scripts/kernels >/dev/null
+	@+$(MAKE) --no-print-directory bench-guest-built KVER=6.1
+
+bench-guest-run = scripts/hosts run -q -n $(2) -k 6.1 -t 1800 -o $(O)/bench-guest/$(1) -- selftests/bench/guest.sh $(3)
+
+bench-guest-built: module programs guest $(O)/bench-guest.img
+	rm -rf $(O)/bench-guest/kvm $(O)/bench-guest/cvmm*
+	$(call bench-guest-run,kvm,1,kvm 2)
+	$(call bench-guest-run,cvmm,1,cvmm 2)
+	for n in $(BENCH_HOSTS); do $(call bench-guest-run,cvmm-$$n,$$n,cvmm 1) || exit; done
+	selftests/bench/guest-report -o $(O)/bench-guest.json -p $(O)/bench-guest.svg \
+		$(foreach c,kvm cvmm $(BENCH_HOSTS:%=cvmm-%),$(c)=$(O)/bench-guest/$(c))
+
 # ---- the demo ---------------------------------------------------------------
 
 .PHONY: demo demo-built
@@ -229,6 +249,8 @@ help:
 	@echo 'make check-long     tests that take long (selftests/long.list)'
 	@echo 'make bench          our engine against KVM, in BENCH_ROUNDS=$(BENCH_ROUNDS) rounds on one'
 	@echo '                    emulated host of BENCH_CPUS=$(BENCH_CPUS); also in build/bench.json'
+	@echo 'make bench-guest    workloads on stock KVM, on our engine, on BENCH_HOSTS="$(BENCH_HOSTS)" emulated'
+	@echo '                    hosts: time, faults, bytes; also in build/bench-guest.json and .svg'
 	@echo 'make model          the coherence protocol, model-checked (model-full: longer)'
 	@echo 'make bench-sim      messages, bytes and latencies of 2 to 64 simulated hosts'
 	@echo 'make soak           its simulator and fuzzers, for long (SEEDS=1000 SEED=1: 64 hosts)'

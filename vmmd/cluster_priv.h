@@ -2,7 +2,7 @@
 /*
  * What the files of a node's process share: cluster.c has its main thread and how
  * it ends, cluster_client.c and cluster_super.c what cvmm-run and vmmd say to it,
- * cluster_steps.c its worker.
+ * cluster_steps.c its worker, cluster_links.c what connects the modules.
  *
  * Fields of struct vm are the main thread's unless they say otherwise.
  */
@@ -71,6 +71,11 @@ struct vm {
 	uint16_t step;			/* the worker's: F_CONNECT, F_PREPARE, F_RUN; 0: idle */
 	uint16_t done;			/* the step it has done and not yet told; 0: none */
 	uint64_t channels, links;	/* nodes connected */
+	uint64_t callers;		/* nodes whose links' connections the worker is to take */
+	struct {
+		int fd;
+		struct tls_keys keys;
+	} caller[CONF_MAX_NODES];
 	bool ending;
 	struct ended end;		/* valid once ending */
 
@@ -124,8 +129,17 @@ const struct stats *vm_module_stats(struct vm *vm);
 /* The worker's thread, with struct vm as @arg. */
 void *vm_worker(void *arg);
 
-/* A connection to @node that both ends have agreed on: to the module.  0 or -1; @fd stays the caller's. */
-int vm_add_link(struct vm *vm, unsigned int node, int fd, const struct tls_keys *keys);
+/* ---- cluster_links.c ------------------------------------------------------ */
+
+/*
+ * Agree with @node, over a connection that has been answered, what the link is
+ * over, and give it to the module.  Each end calls its one; they wait for each
+ * other.  0, or -1 after vm_end_with(); @fd stays the caller's.
+ */
+int vm_call_link(struct vm *vm, unsigned int node, int fd, struct tls_keys *keys);
+int vm_take_link(struct vm *vm, unsigned int node, int fd, struct tls_keys *keys);
+
+/* ---- cluster_steps.c ----------------------------------------------------- */
 
 /* All nodes but ourselves. */
 uint64_t vm_others(const struct vm *vm);

@@ -12,25 +12,9 @@
 #include <unistd.h>
 
 #include "vmmd/cluster_priv.h"
-#include "vmmd/ktls.h"
 
 #define CONNECT_MS	5000	/* for one connection to a peer */
 #define SETUP_MS	20000	/* for all of them */
-
-int vm_add_link(struct vm *vm, unsigned int node, int fd, const struct tls_keys *keys)
-{
-	char err[256];
-
-	if (vm->start.conf.encryption && ktls_start(fd, keys, err, sizeof(err))) {
-		vm_end_with(vm, MACHINE_ERROR, ENDED_UNAVAILABLE, (int)vm->node, "%s", err);
-		return -1;
-	}
-	if (space_add_link(vm->space_fd, node, fd, err, sizeof(err))) {
-		vm_end_with(vm, MACHINE_ERROR, ENDED_INTERNAL, (int)vm->node, "%s", err);
-		return -1;
-	}
-	return 0;
-}
 
 static int connect_peer(struct vm *vm, unsigned int node, enum hello_role role)
 {
@@ -61,7 +45,7 @@ static int connect_peer(struct vm *vm, unsigned int node, enum hello_role role)
 			goto close_fd;
 		}
 		fd = -1;
-	} else if (vm_add_link(vm, node, fd, &keys)) {
+	} else if (vm_call_link(vm, node, fd, &keys)) {
 		goto close_fd;
 	}
 	pthread_mutex_lock(&vm->lock);
@@ -83,6 +67,25 @@ uint64_t vm_others(const struct vm *vm)
 	return all & ~(1ULL << vm->node);
 }
 
+/* One of the nodes that have connected to us for a link.  vm->lock held, dropped meanwhile.  0 or -1. */
+static int take_caller(struct vm *vm)
+{
+	unsigned int n = (unsigned int)__builtin_ctzll(vm->callers);
+	struct tls_keys keys = vm->caller[n].keys;
+	int fd = vm->caller[n].fd, ret;
+
+	explicit_bzero(&vm->caller[n].keys, sizeof(keys));
+	pthread_mutex_unlock(&vm->lock);
+	ret = vm_take_link(vm, n, fd, &keys);
+	explicit_bzero(&keys, sizeof(keys));
+	close(fd);
+	pthread_mutex_lock(&vm->lock);
+	vm->callers &= ~(1ULL << n);
+	if (!ret)
+		vm->links |= 1ULL << n;
+	return ret;
+}
+
 static int do_connect(struct vm *vm)
 {
 	uint64_t missing, all = vm_others(vm);
@@ -97,9 +100,14 @@ static int do_connect(struct vm *vm)
 	clock_gettime(CLOCK_REALTIME, &deadline);
 	deadline.tv_sec += SETUP_MS / 1000;
 	pthread_mutex_lock(&vm->lock);
-	while (!vm->ending && (vm->channels & vm->links) != all)
-		if (pthread_cond_timedwait(&vm->wake, &vm->lock, &deadline) == ETIMEDOUT)
+	while (!vm->ending && (vm->channels & vm->links) != all) {
+		if (vm->callers) {
+			if (take_caller(vm))
+				break;
+		} else if (pthread_cond_timedwait(&vm->wake, &vm->lock, &deadline) == ETIMEDOUT) {
 			break;
+		}
+	}
 	missing = all & ~(vm->channels & vm->links);
 	pthread_mutex_unlock(&vm->lock);
 	if (missing) {

@@ -37,7 +37,8 @@ static void on_peer(struct vm *vm, const struct hello *h, struct tls_keys *keys,
 	pthread_mutex_lock(&vm->lock);
 	have = h->role == HELLO_CHANNEL ? &vm->channels : &vm->links;
 	wanted = vm->channel && !vm->ending && h->from > vm->node &&
-		 h->from < vm->start.conf.nr_nodes && !(*have & bit);
+		 h->from < vm->start.conf.nr_nodes && !(*have & bit) &&
+		 !(h->role == HELLO_LINK && vm->callers & bit);
 	pthread_mutex_unlock(&vm->lock);
 	answer_encode(answer, wanted ? ANSWER_OK : ANSWER_REFUSED,
 		      wanted ? "" : "this node expects no such connection now");
@@ -47,13 +48,18 @@ static void on_peer(struct vm *vm, const struct hello *h, struct tls_keys *keys,
 	if (h->role == HELLO_CHANNEL) {
 		if (channel_add(vm->channel, h->from, fd, keys))
 			goto close_fd;
-		fd = -1;
-	} else if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK) ||
-		   vm_add_link(vm, h->from, fd, keys)) {
+		pthread_mutex_lock(&vm->lock);
+		*have |= bit;
+	} else if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK)) {
 		goto close_fd;
+	} else {
+		/* What follows waits for the other node: the worker's. */
+		pthread_mutex_lock(&vm->lock);
+		vm->caller[h->from].fd = fd;
+		vm->caller[h->from].keys = *keys;
+		vm->callers |= bit;
 	}
-	pthread_mutex_lock(&vm->lock);
-	*have |= bit;
+	fd = -1;
 	pthread_cond_broadcast(&vm->wake);
 	pthread_mutex_unlock(&vm->lock);
 close_fd:

@@ -394,6 +394,23 @@ static int guest_encryption(struct reader *r, const config_setting_t *s)
 	return 0;
 }
 
+static int guest_transport(struct reader *r, const config_setting_t *s)
+{
+	static const char *const names[CONF_TRANSPORTS] = { "auto", "tcp", "rdma" };
+	const char *text;
+	unsigned int i;
+
+	if (get_string(r, s, &text))
+		return -1;
+	for (i = 0; i < CONF_TRANSPORTS; i++) {
+		if (!strcmp(text, names[i])) {
+			r->conf->transport = (enum conf_transport)i;
+			return 0;
+		}
+	}
+	return fail(r, s, "transport = \"%.64s\" is not known; use \"auto\", \"tcp\" or \"rdma\"", text);
+}
+
 static int guest_slowdown(struct reader *r, const config_setting_t *s)
 {
 	long long v = 0;
@@ -463,6 +480,7 @@ static const struct {
 	{ "cmdline",	guest_cmdline },
 	{ "engine",	guest_engine },
 	{ "encryption",	guest_encryption },
+	{ "transport",	guest_transport },
 	{ "min_run_us",	guest_min_run },
 	{ "slowdown",	guest_slowdown },
 	{ "vcpus",	guest_vcpus },
@@ -597,6 +615,9 @@ int conf_check(const struct vm_conf *c, char *err, size_t errlen)
 		       size_text(CONF_MIN_MEMORY, b), size_text(CONF_MAX_MEMORY, d));
 	if (c->nr_nodes > 1 && !strcmp(c->engine, "/dev/kvm"))
 		REFUSE("engine \"/dev/kvm\" runs guests of one node only; several nodes need \"/dev/cvmm\"");
+	if (c->transport == CONF_RDMA && c->encryption)
+		REFUSE("RDMA links are not encrypted: transport \"rdma\" needs encryption = false, "
+		       "for networks of the hosts alone");
 #undef REFUSE
 	return 0;
 }
@@ -617,7 +638,7 @@ static int read_root(struct reader *r, const config_setting_t *root)
 				break;
 		if (k == sizeof(guest_keys) / sizeof(guest_keys[0]))
 			return fail(r, s, "unknown key \"%.64s\"; known are name, memory, kernel, initrd, "
-				    "cmdline, engine, encryption, min_run_us, slowdown, vcpus, cpus, numa_node, nodes",
+				    "cmdline, engine, encryption, transport, min_run_us, slowdown, vcpus, cpus, numa_node, nodes",
 				    config_setting_name(s));
 		if (guest_keys[k].set(r, s))
 			return -1;

@@ -22,6 +22,14 @@
 #define CONF_MAX_MEMORY	(1ULL << 40)	/* of a guest */
 #define CONF_DEFAULT_PORT 7741		/* vmmd's TCP port */
 
+/* What carries the pages between the hosts. */
+enum conf_transport {
+	CONF_AUTO,		/* RDMA where both ends can and nothing is to be encrypted, else TCP */
+	CONF_TCP,
+	CONF_RDMA,
+	CONF_TRANSPORTS
+};
+
 struct conf_node {
 	char *host;		/* name or address of the host's vmmd; NULL: this host */
 	uint16_t port;		/* vmmd's TCP port there */
@@ -38,6 +46,7 @@ struct vm_conf {
 	char *cmdline;		/* never NULL */
 	char *engine;		/* "/dev/cvmm", "/dev/kvm", or "auto": the first of them that works */
 	uint64_t memory;	/* bytes, sum over the nodes */
+	enum conf_transport transport;
 	bool encryption;	/* of the links between the hosts; everything else always is */
 	unsigned int min_run_us; /* how long a page that was waited for stays, 0: by travel time */
 	unsigned int slowdown;	/* the guest's time runs this many times slower, 1: real time */
@@ -70,6 +79,12 @@ void conf_free(struct vm_conf *c);
  * of a peer's configuration calls it too.  Returns 0, or -1 with @err.
  */
 int conf_check(const struct vm_conf *c, char *err, size_t errlen);
+
+/* May its links be RDMA connections? */
+static inline bool conf_may_rdma(const struct vm_conf *c)
+{
+	return !c->encryption && c->transport != CONF_TCP;
+}
 
 /* A guest that runs on this host alone, without vmmd: one node and no host named. */
 static inline bool conf_is_local(const struct vm_conf *c)

@@ -99,6 +99,27 @@ int answer_decode(const uint8_t buf[ANSWER_SIZE], struct answer *a, uint32_t *ve
 	return get_text(a->text, buf + 24, ANSWER_TEXT);
 }
 
+void link_word_encode(uint8_t buf[LINK_WORD_SIZE], const struct link_word *w)
+{
+	memset(buf, 0, LINK_WORD_SIZE);
+	put_u32(buf, w->kind);
+	put_u16(buf + 4, w->port);
+	memcpy(buf + 8, w->offered, LINK_TOKEN);
+	memcpy(buf + 8 + LINK_TOKEN, w->wanted, LINK_TOKEN);
+	put_text(buf + 8 + 2 * LINK_TOKEN, w->text, LINK_TEXT);
+}
+
+int link_word_decode(const uint8_t buf[LINK_WORD_SIZE], struct link_word *w)
+{
+	w->kind = get_u32(buf);
+	w->port = get_u16(buf + 4);
+	memcpy(w->offered, buf + 8, LINK_TOKEN);
+	memcpy(w->wanted, buf + 8 + LINK_TOKEN, LINK_TOKEN);
+	if (w->kind < LINK_TCP || w->kind > LINK_FAILED || get_u16(buf + 6))
+		return -1;
+	return get_text(w->text, buf + 8 + 2 * LINK_TOKEN, LINK_TEXT);
+}
+
 void frame_header(uint8_t buf[FRAME_HEADER], uint16_t type, uint32_t tag, uint32_t len)
 {
 	put_u32(buf, len);
@@ -207,6 +228,7 @@ long start_encode(uint8_t *buf, size_t max, const struct start_request *s)
 	w64(&c, v->min_run_us);
 	w64(&c, v->slowdown);
 	w64(&c, v->encryption);
+	w64(&c, v->transport);
 	w64(&c, s->kernel_len);
 	w64(&c, s->initrd_len);
 	w64(&c, v->nr_nodes);
@@ -253,6 +275,7 @@ int start_decode(const uint8_t *buf, size_t len, struct start_request *s, char *
 	v->min_run_us = r_uint(&c, CONF_MAX_MIN_RUN_US);
 	v->slowdown = r_uint(&c, CONF_MAX_SLOWDOWN);
 	v->encryption = r_uint(&c, 1);
+	v->transport = (enum conf_transport)r_uint(&c, CONF_TRANSPORTS - 1);
 	s->kernel_len = r64(&c);
 	s->initrd_len = r64(&c);
 	nr = r_uint(&c, CONF_MAX_NODES);

@@ -70,6 +70,35 @@ int hello_decode(const uint8_t buf[HELLO_SIZE], struct hello *h, uint32_t *versi
 void answer_encode(uint8_t buf[ANSWER_SIZE], uint32_t status, const char *text);
 int answer_decode(const uint8_t buf[ANSWER_SIZE], struct answer *a, uint32_t *version);
 
+/* ---- what a link is over ------------------------------------------------- */
+
+/*
+ * Where the guest's links may be RDMA connections (conf_may_rdma()), both ends
+ * have a word on a link's connection after the answer: who was called what it
+ * offers, then the caller what has come of it.  One record each.
+ */
+enum link_kind {
+	LINK_TCP = 1,		/* this connection is the link */
+	LINK_RDMA,		/* offered at @port with these tokens; or connected */
+	LINK_FAILED,		/* no link */
+};
+
+#define LINK_TOKEN	32
+#define LINK_TEXT	128
+#define LINK_WORD_SIZE	(8 + 2 * LINK_TOKEN + LINK_TEXT)
+
+/* kind u32, port u16, 0 u16, tokens, text[128] */
+struct link_word {
+	uint32_t kind;			/* enum link_kind */
+	uint16_t port;
+	uint8_t offered[LINK_TOKEN];	/* shown by who offers */
+	uint8_t wanted[LINK_TOKEN];	/* and by who connects */
+	char text[LINK_TEXT];		/* why there is no RDMA */
+};
+
+void link_word_encode(uint8_t buf[LINK_WORD_SIZE], const struct link_word *w);
+int link_word_decode(const uint8_t buf[LINK_WORD_SIZE], struct link_word *w);
+
 /* ---- frames -------------------------------------------------------------- */
 
 #define FRAME_HEADER	16		/* length u32, type u16, 0 u16, tag u32, 0 u32 */

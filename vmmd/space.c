@@ -2,11 +2,14 @@
 /*
  * The user side of <linux/cvmm.h>, and what each of its errors means to a user.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/cvmm.h>
 #include <linux/kvm.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -17,6 +20,9 @@
 #include "vmmd/space.h"
 
 #define CVMM_DEV	"/dev/cvmm"
+/* Connections that share a link's load. */
+#define RDMA_QPS	4
+
 #define KVM_DEV		"/dev/kvm"
 
 static int open_error(const char *path, char *err, size_t errlen)
@@ -198,17 +204,121 @@ int space_create(const struct host_engine *e, const struct vm_conf *conf, unsign
 	return -1;
 }
 
-int space_add_link(int space_fd, unsigned int node, int fd, char *err, size_t errlen)
+static int add_link(int space_fd, unsigned int node, uint32_t transport, int fd, char *err, size_t errlen)
 {
 	struct cvmm_space_link link = {
 		.host = node,
-		.transport = CVMM_TRANSPORT_STREAM,
+		.transport = transport,
 		.fd = fd,
 	};
 
 	if (!ioctl(space_fd, CVMM_SPACE_ADD_LINK, &link))
 		return 0;
 	snprintf(err, errlen, "the module refused the link to node %u: %s", node, strerror(errno));
+	return -1;
+}
+
+int space_add_link(int space_fd, unsigned int node, int fd, char *err, size_t errlen)
+{
+	return add_link(space_fd, node, CVMM_TRANSPORT_STREAM, fd, err, errlen);
+}
+
+int space_add_rdma_link(int space_fd, unsigned int node, int fd, char *err, size_t errlen)
+{
+	return add_link(space_fd, node, CVMM_TRANSPORT_RDMA, fd, err, errlen);
+}
+
+static int endpoint_addr(struct cvmm_rdma_endpoint *e, const struct sockaddr_storage *addr)
+{
+	const struct sockaddr_in *sin = (const struct sockaddr_in *)addr;
+	const struct sockaddr_in6 *sin6 = (const struct sockaddr_in6 *)addr;
+
+	if (addr->ss_family == AF_INET) {
+		e->family = AF_INET;
+		memcpy(e->addr, &sin->sin_addr, 4);
+		return 0;
+	}
+	if (addr->ss_family != AF_INET6)
+		return -1;
+	if (IN6_IS_ADDR_V4MAPPED(&sin6->sin6_addr)) {
+		e->family = AF_INET;
+		memcpy(e->addr, sin6->sin6_addr.s6_addr + 12, 4);
+		return 0;
+	}
+	e->family = AF_INET6;
+	memcpy(e->addr, &sin6->sin6_addr, 16);
+	e->scope_id = sin6->sin6_scope_id;
+	return 0;
+}
+
+static int endpoint_open(const struct host_engine *engine, struct cvmm_rdma_endpoint *e,
+			 const struct sockaddr_storage *addr, const uint8_t *token,
+			 const uint8_t *peer_token, char *err, size_t errlen)
+{
+	char text[INET6_ADDRSTRLEN] = "";
+	int fd = -1;
+
+	memcpy(e->token, token, sizeof(e->token));
+	memcpy(e->peer_token, peer_token, sizeof(e->peer_token));
+	if (endpoint_addr(e, addr)) {
+		snprintf(err, errlen, "RDMA connects IP addresses only");
+		goto wipe;
+	}
+	inet_ntop(e->family, e->addr, text, sizeof(text));
+	fd = ioctl(engine->fd, CVMM_RDMA_ENDPOINT, e);
+	if (fd >= 0)
+		goto wipe;
+	switch (errno) {
+	case EOPNOTSUPP:
+	case ENOTTY:
+		snprintf(err, errlen, "the module cvmm_rdma is not loaded and not installed");
+		break;
+	case ENODEV:
+	case EADDRNOTAVAIL:
+		snprintf(err, errlen, "no RDMA device of this host has the address %s", text);
+		break;
+	default:
+		snprintf(err, errlen, "RDMA at %s: %s", text, strerror(errno));
+	}
+wipe:
+	explicit_bzero(e->token, sizeof(e->token));
+	explicit_bzero(e->peer_token, sizeof(e->peer_token));
+	return fd;
+}
+
+int space_rdma_listen(const struct host_engine *engine, const struct sockaddr_storage *addr, uint16_t *port,
+		      const uint8_t *token, const uint8_t *peer_token, char *err, size_t errlen)
+{
+	struct cvmm_rdma_endpoint e = { .flags = CVMM_RDMA_LISTEN };
+	int fd = endpoint_open(engine, &e, addr, token, peer_token, err, errlen);
+
+	*port = e.port;
+	return fd;
+}
+
+int space_rdma_connect(const struct host_engine *engine, const struct sockaddr_storage *addr, uint16_t port,
+		       const uint8_t *token, const uint8_t *peer_token, char *err, size_t errlen)
+{
+	struct cvmm_rdma_endpoint e = { .port = port, .nr_qps = RDMA_QPS };
+
+	return endpoint_open(engine, &e, addr, token, peer_token, err, errlen);
+}
+
+int space_rdma_wait(int fd, int timeout_ms, char *err, size_t errlen)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	struct cvmm_rdma_status status;
+
+	memset(&status, 0, sizeof(status));
+	if (poll(&p, 1, timeout_ms) < 0 || ioctl(fd, CVMM_RDMA_STATUS, &status)) {
+		snprintf(err, errlen, "RDMA: %s", strerror(errno));
+		return -1;
+	}
+	if (status.state == CVMM_RDMA_CONNECTED)
+		return 0;
+	status.reason[sizeof(status.reason) - 1] = '\0';
+	snprintf(err, errlen, "%s", status.state == CVMM_RDMA_FAILED ? status.reason :
+		 "RDMA: the peer does not answer");
 	return -1;
 }
 

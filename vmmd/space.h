@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "vmmd/conf.h"
 
@@ -40,6 +41,23 @@ int space_create(const struct host_engine *e, const struct vm_conf *conf, unsign
 
 /* Give the space a connected socket to @node.  @fd stays the caller's.  0, or -1 with @err. */
 int space_add_link(int space_fd, unsigned int node, int fd, char *err, size_t errlen);
+
+/*
+ * RDMA connections, which the module makes; @addr is an IPv4 or IPv6 address.
+ *
+ * space_rdma_listen() waits for one peer at @addr, which is this host's and its
+ * RDMA device's, at a port that it puts into *@port; space_rdma_connect() connects
+ * to the peer's @addr.  @token is what this end shows, @peer_token what the other
+ * has to.  Both return at once: a descriptor, or -1 with @err.
+ */
+int space_rdma_listen(const struct host_engine *e, const struct sockaddr_storage *addr, uint16_t *port,
+		      const uint8_t *token, const uint8_t *peer_token, char *err, size_t errlen);
+int space_rdma_connect(const struct host_engine *e, const struct sockaddr_storage *addr, uint16_t port,
+		       const uint8_t *token, const uint8_t *peer_token, char *err, size_t errlen);
+/* Wait until it is connected.  0, or -1 with @err. */
+int space_rdma_wait(int fd, int timeout_ms, char *err, size_t errlen);
+/* As space_add_link(), with such a connection. */
+int space_add_rdma_link(int space_fd, unsigned int node, int fd, char *err, size_t errlen);
 
 /*
  * Has the space failed?  Returns false while it lives.  Else *@node is the host

@@ -13,16 +13,18 @@
 #   -e END	how it ends: poweroff (default), reboot or panic
 #   -n TIMES	so often, one after the other
 #   -c		encrypt the links
+#   -r		over RDMA (soft-RoCE)
 
 . "$CVMM_TREE/selftests/lib.sh"
 
-memory=512M end=poweroff times=1 encryption=false
-while getopts m:e:n:c opt; do
+memory=512M end=poweroff times=1 encryption=false transport=auto
+while getopts m:e:n:cr opt; do
 	case $opt in
 	m)	memory=$OPTARG ;;
 	e)	end=$OPTARG ;;
 	n)	times=$OPTARG ;;
 	c)	encryption=true ;;
+	r)	transport=rdma ;;
 	*)	exit 2 ;;
 	esac
 done
@@ -75,6 +77,10 @@ counters()
 
 # Pages travel for milliseconds here: see kmod/SPACE.rst for the parameter.
 check "the module loads" cvmm_load min_run_us=4000
+if [ $transport = rdma ]; then
+	check "RDMA on eth0" rdma_up
+	check "the RDMA module loads" cvmm_rdma_load
+fi
 check "vmmd starts" vmmd_up
 links=$(tls_sockets)
 hosts-barrier "vmmd is up" || exit 1
@@ -129,7 +135,7 @@ if on_host 0; then
 	name = "cluster"; memory = "$memory";
 	kernel = "$kernel"; initrd = "$CVMM_TREE/build/guest.img";
 	cmdline = "console=ttyS0 loglevel=5 panic=-1 $words cvmm.tests=\"$tests\" cvmm.end=$end";
-	slowdown = $((5 * CVMM_HOSTS)); encryption = $encryption;
+	slowdown = $((5 * CVMM_HOSTS)); encryption = $encryption; transport = "$transport";
 	nodes = ( $(nodes) );
 	END
 	for ((run = 1; run <= times; run++)); do
@@ -142,5 +148,9 @@ hosts-barrier "the guest has ended" || exit 1
 [ $encryption = false ] || links=$((links + times * (CVMM_HOSTS - 1)))
 check "links that are encrypted: $encryption" test "$(tls_sockets)" = $links
 check "vmmd ends" vmmd_down
+if [ $transport = rdma ]; then
+	check "the RDMA module unloads" cvmm_rdma_unload
+	check "the RDMA device goes" rdma_down
+fi
 check "the module unloads" cvmm_unload
 tap_done

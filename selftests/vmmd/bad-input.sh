@@ -38,6 +38,10 @@ printf '%s\nmemroy = 1;\n' "$good" >g.cfg
 check "an unknown key has its line" refused 64 'g.cfg:2: unknown key "memroy"' g.cfg
 printf '%s\nencryption = "no";\n' "$good" >g.cfg
 check "encryption that is neither" refused 64 "g.cfg:2: encryption is true or false" g.cfg
+printf '%s\ntransport = "ib";\n' "$good" >g.cfg
+check "a transport that is none" refused 64 'g.cfg:2: transport = "ib" is not known; use "auto", "tcp" or "rdma"' g.cfg
+printf '%s\ntransport = "rdma";\n' "$good" >g.cfg
+check "RDMA that is to be encrypted" refused 64 "RDMA links are not encrypted" g.cfg
 printf '%s\nvcpus = 300;\n' "$good" >g.cfg
 check "a range error has its line and the range" refused 64 "g.cfg:2: vcpus = 300 is out of range: 1 to 255" g.cfg
 printf 'name = "bad";\n\nmemory = "65M"; kernel = "k";\n' >g.cfg

@@ -122,6 +122,18 @@ assert all(x['name'] == 'off' and x['node'] == 1 and x['source'] == 'vmmd' for x
 assert [x['event'] for x in e] == ['new', 'starting', 'ready', 'ended', 'gone'], e"
 check "cvmm list without guests is an empty JSON list" python3 -c "
 import json, sys; assert json.load(sys.stdin) == []" < <(ctl 1 -j list)
+
+# This fake host has no RDMA.
+config auto 3 "fake=poweroff ms=100"
+echo 'encryption = false;' >>"$dir/auto.cfg"
+guest_run auto
+check "links that may be RDMA connections, of hosts without it" ended 0 auto "wrong 0" "powered off"
+config rdma 3 "fake=poweroff ms=100"
+echo 'encryption = false; transport = "rdma";' >>"$dir/rdma.cfg"
+guest_run rdma
+check "links that must be: who cannot is named" ended 69 rdma "node [01] .*no RDMA device of this host has the address"
+check "... nothing is left" nothing_left
+
 config solo 1 "fake=poweroff ms=50"
 guest_run solo
 check "one node through its vmmd" ended 0 solo "powered off"

@@ -40,6 +40,8 @@ static void test_minimal(void **state)
 	assert_int_equal(c.slowdown, 1);
 	assert_true(c.encryption);
 	assert_int_equal(c.min_run_us, 0);
+	assert_int_equal(c.transport, CONF_AUTO);
+	assert_false(conf_may_rdma(&c));
 	assert_int_equal(c.memory, 64 * MB);
 	assert_int_equal(c.nr_nodes, 1);
 	assert_int_equal(c.node[0].vcpus, 1);
@@ -49,6 +51,36 @@ static void test_minimal(void **state)
 	assert_null(c.node[0].cpus);
 	assert_true(conf_is_local(&c));
 	conf_free(&c);
+}
+
+static void test_transport(void **state)
+{
+	static const char *const text = "name = \"a\"; memory = \"64M\"; kernel = \"/k\"; encryption = %s; "
+		"transport = \"%s\";";
+	static const struct {
+		const char *encryption, *transport;
+		bool good, may_rdma;
+	} cases[] = {
+		{ "false", "auto", true, true },
+		{ "false", "rdma", true, true },
+		{ "false", "tcp", true, false },
+		{ "true", "auto", true, false },
+		{ "true", "tcp", true, false },
+		{ "true", "rdma", false, false },
+		{ "false", "verbs", false, false },
+	};
+	struct vm_conf c;
+	char buf[256];
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		snprintf(buf, sizeof(buf), text, cases[i].encryption, cases[i].transport);
+		assert_int_equal(read_text(&c, buf), cases[i].good ? 0 : -1);
+		if (cases[i].good)
+			assert_int_equal(conf_may_rdma(&c), cases[i].may_rdma);
+		conf_free(&c);
+	}
 }
 
 static void test_full(void **state)
@@ -283,6 +315,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_minimal),
+		cmocka_unit_test(test_transport),
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_min_run),
 		cmocka_unit_test(test_memory_split),

@@ -106,6 +106,35 @@ static void test_frame(void **state)
 	assert_int_equal(frame_decode(buf, sizeof(buf), &f), -1);
 }
 
+static void test_link_word(void **state)
+{
+	struct link_word w = { .kind = LINK_RDMA, .port = 0x1234 }, r;
+	uint8_t buf[LINK_WORD_SIZE];
+
+	(void)state;
+	memset(w.offered, 0xaa, sizeof(w.offered));
+	memset(w.wanted, 0xbb, sizeof(w.wanted));
+	strcpy(w.text, "why");
+	link_word_encode(buf, &w);
+	assert_int_equal(link_word_decode(buf, &r), 0);
+	assert_int_equal(r.kind, LINK_RDMA);
+	assert_int_equal(r.port, 0x1234);
+	assert_memory_equal(r.offered, w.offered, LINK_TOKEN);
+	assert_memory_equal(r.wanted, w.wanted, LINK_TOKEN);
+	assert_string_equal(r.text, "why");
+	buf[0] = LINK_FAILED + 1;
+	assert_int_equal(link_word_decode(buf, &r), -1);
+	buf[0] = 0;
+	assert_int_equal(link_word_decode(buf, &r), -1);
+	buf[0] = LINK_TCP;
+	assert_int_equal(link_word_decode(buf, &r), 0);
+	buf[6] = 1;
+	assert_int_equal(link_word_decode(buf, &r), -1);
+	buf[6] = 0;
+	memset(buf + LINK_WORD_SIZE - LINK_TEXT, 'x', LINK_TEXT);
+	assert_int_equal(link_word_decode(buf, &r), -1);
+}
+
 static long make_start(uint8_t *buf, size_t max)
 {
 	struct start_request s = { .kernel_len = 1000, .initrd_len = 2000 };
@@ -113,7 +142,7 @@ static long make_start(uint8_t *buf, size_t max)
 	long len;
 
 	assert_int_equal(conf_read_string(&s.conf, "name=\"a\";kernel=\"/k\";initrd=\"/i\";memory=\"64M\";"
-		"encryption=false;min_run_us=700;cmdline=\"quiet splash\";nodes=({host=\"a\";vcpus=2;cpus=\"0-1\";},"
+		"encryption=false;min_run_us=700;transport=\"rdma\";cmdline=\"quiet splash\";nodes=({host=\"a\";vcpus=2;cpus=\"0-1\";},"
 		"{host=\"b\";port=1;numa_node=1;memory=\"2M\";});", "t", err, sizeof(err)), 0);
 	len = start_encode(buf, max, &s);
 	conf_free(&s.conf);
@@ -133,6 +162,7 @@ static void test_start(void **state)
 	assert_int_equal(start_decode(buf, (size_t)len, &s, err, sizeof(err)), 0);
 	assert_string_equal(s.conf.name, "a");
 	assert_false(s.conf.encryption);
+	assert_int_equal(s.conf.transport, CONF_RDMA);
 	assert_string_equal(s.conf.kernel, "/k");
 	assert_string_equal(s.conf.initrd, "/i");
 	assert_string_equal(s.conf.cmdline, "quiet splash");
@@ -353,6 +383,7 @@ int main(void)
 		cmocka_unit_test(test_hello),
 		cmocka_unit_test(test_answer),
 		cmocka_unit_test(test_frame),
+		cmocka_unit_test(test_link_word),
 		cmocka_unit_test(test_start),
 		cmocka_unit_test(test_small),
 		cmocka_unit_test(test_stats),

@@ -157,3 +157,35 @@ void space_fail(int space_fd)
 {
 	(void)space_fd;
 }
+
+/* This fake host has no RDMA. */
+int space_rdma_listen(const struct host_engine *e, const struct sockaddr_storage *addr, uint16_t *port,
+		      const uint8_t *token, const uint8_t *peer_token, char *err, size_t errlen)
+{
+	(void)e;
+	(void)addr;
+	(void)token;
+	(void)peer_token;
+	*port = 0;
+	snprintf(err, errlen, "no RDMA device of this host has the address");
+	return -1;
+}
+
+int space_rdma_connect(const struct host_engine *e, const struct sockaddr_storage *addr, uint16_t port,
+		       const uint8_t *token, const uint8_t *peer_token, char *err, size_t errlen)
+{
+	return space_rdma_listen(e, addr, &port, token, peer_token, err, errlen);
+}
+
+int space_rdma_wait(int fd, int timeout_ms, char *err, size_t errlen)
+{
+	(void)fd;
+	(void)timeout_ms;
+	snprintf(err, errlen, "no RDMA");
+	return -1;
+}
+
+int space_add_rdma_link(int space_fd, unsigned int node, int fd, char *err, size_t errlen)
+{
+	return space_add_link(space_fd, node, fd, err, errlen);
+}

@@ -4,10 +4,12 @@
  * devices and the module can give, by a fake open() and ioctl(), and the
  * arguments of the module's calls.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/cvmm.h>
 #include <linux/kvm.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -25,11 +27,13 @@
 
 /* The host as the fakes show it; 0 is success, else an errno. */
 static struct {
-	int open_cvmm, open_kvm, info, create_vm, space, add_link;
+	int open_cvmm, open_kvm, info, create_vm, space, add_link, rdma;
 	uint32_t abi, engine;
 	struct cvmm_space_config cfg;
 	struct cvmm_home_range range[4];
 	struct cvmm_space_link link;
+	struct cvmm_rdma_endpoint endpoint;
+	struct cvmm_rdma_status rdma_status;
 	struct cvmm_space_status status;
 } host;
 
@@ -80,6 +84,17 @@ int __wrap_ioctl(int fd, unsigned long nr, ...)
 	case CVMM_SPACE_ADD_LINK:
 		memcpy(&host.link, arg, sizeof(host.link));
 		fails = host.add_link;
+		break;
+	case CVMM_RDMA_ENDPOINT:
+		memcpy(&host.endpoint, arg, sizeof(host.endpoint));
+		if (host.endpoint.flags & CVMM_RDMA_LISTEN)
+			((struct cvmm_rdma_endpoint *)arg)->port = 4242;
+		fails = host.rdma;
+		if (!fails)
+			return dup(0);
+		break;
+	case CVMM_RDMA_STATUS:
+		memcpy(arg, &host.rdma_status, sizeof(host.rdma_status));
 		break;
 	case CVMM_SPACE_GET_STATUS:
 		memcpy(arg, &host.status, sizeof(host.status));
@@ -243,6 +258,66 @@ static void test_link_and_status(void **state)
 	assert_int_equal(node, -1);
 }
 
+static void test_rdma(void **state)
+{
+	struct host_engine e = { .fd = 0, .spaces = true, .path = "/dev/cvmm" };
+	struct sockaddr_storage addr = { .ss_family = AF_INET6 };
+	struct sockaddr_in6 *sin6 = (struct sockaddr_in6 *)&addr;
+	uint8_t mine[32], theirs[32];
+	uint16_t port = 0;
+	int fd;
+
+	(void)state;
+	memset(mine, 1, sizeof(mine));
+	memset(theirs, 2, sizeof(theirs));
+	inet_pton(AF_INET6, "::ffff:10.1.2.3", &sin6->sin6_addr);
+	fd = space_rdma_listen(&e, &addr, &port, mine, theirs, err, sizeof(err));
+	assert_true(fd >= 0);
+	assert_int_equal(port, 4242);
+	assert_int_equal(host.endpoint.flags, CVMM_RDMA_LISTEN);
+	assert_int_equal(host.endpoint.family, AF_INET);
+	assert_memory_equal(host.endpoint.addr, "\x0a\x01\x02\x03", 4);
+	assert_int_equal(host.endpoint.nr_qps, 0);
+	assert_int_equal(host.endpoint.port, 0);
+	assert_memory_equal(host.endpoint.token, mine, 32);
+	assert_memory_equal(host.endpoint.peer_token, theirs, 32);
+
+	host.rdma_status.state = CVMM_RDMA_CONNECTED;
+	assert_int_equal(space_rdma_wait(fd, 0, err, sizeof(err)), 0);
+	host.rdma_status.state = CVMM_RDMA_FAILED;
+	memset(host.rdma_status.reason, 'r', sizeof(host.rdma_status.reason));
+	assert_int_equal(space_rdma_wait(fd, 0, err, sizeof(err)), -1);
+	assert_int_equal(strlen(err), sizeof(host.rdma_status.reason) - 1);
+	host.rdma_status.state = CVMM_RDMA_WAITING;
+	assert_int_equal(space_rdma_wait(fd, 0, err, sizeof(err)), -1);
+	assert_non_null(strstr(err, "does not answer"));
+	close(fd);
+
+	inet_pton(AF_INET6, "fe80::1", &sin6->sin6_addr);
+	sin6->sin6_scope_id = 3;
+	fd = space_rdma_connect(&e, &addr, 77, mine, theirs, err, sizeof(err));
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(host.endpoint.flags, 0);
+	assert_int_equal(host.endpoint.family, AF_INET6);
+	assert_int_equal(host.endpoint.scope_id, 3);
+	assert_int_equal(host.endpoint.port, 77);
+	assert_true(host.endpoint.nr_qps > 0 && host.endpoint.nr_qps <= CVMM_RDMA_MAX_QPS);
+
+	host.rdma = EOPNOTSUPP;
+	assert_int_equal(space_rdma_connect(&e, &addr, 77, mine, theirs, err, sizeof(err)), -1);
+	assert_non_null(strstr(err, "cvmm_rdma"));
+	host.rdma = ENODEV;
+	assert_int_equal(space_rdma_connect(&e, &addr, 77, mine, theirs, err, sizeof(err)), -1);
+	assert_non_null(strstr(err, "no RDMA device of this host has the address fe80::1"));
+	addr.ss_family = AF_UNIX;
+	assert_int_equal(space_rdma_connect(&e, &addr, 77, mine, theirs, err, sizeof(err)), -1);
+	assert_non_null(strstr(err, "IP addresses only"));
+
+	assert_int_equal(space_add_rdma_link(5, 1, 9, err, sizeof(err)), 0);
+	assert_int_equal(host.link.transport, CVMM_TRANSPORT_RDMA);
+}
+
 static void test_memory(void **state)
 {
 	(void)state;
@@ -259,6 +334,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_module, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_space, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_link_and_status, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_rdma, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_memory, set_up, tear_down),
 	};
 

@@ -17,14 +17,14 @@
 
 . "$CVMM_TREE/selftests/lib.sh"
 
-memory=512M end=poweroff times=1 encryption=false transport=auto
+memory=512M end=poweroff times=1 encryption=false transport=auto net=10.77.0
 while getopts m:e:n:cr opt; do
 	case $opt in
 	m)	memory=$OPTARG ;;
 	e)	end=$OPTARG ;;
 	n)	times=$OPTARG ;;
 	c)	encryption=true ;;
-	r)	transport=rdma ;;
+	r)	transport=rdma net=10.78.0 ;;
 	*)	exit 2 ;;
 	esac
 done
@@ -39,7 +39,7 @@ nodes()
 	local i sep=
 
 	for i in $(seq "$CVMM_HOSTS"); do
-		printf '%s{ host = "10.77.0.%d"; vcpus = %d; }' "$sep" "$i" "$vcpus"
+		printf '%s{ host = "%s.%d"; vcpus = %d; }' "$sep" $net "$i" "$vcpus"
 		sep=', '
 	done
 }

@@ -4,6 +4,7 @@
  * kernel TLS if pages are to be encrypted, or an RDMA connection that the two
  * modules make and for which this one carries port and tokens.
  */
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -14,7 +15,9 @@
 #include "vmmd/ktls.h"
 
 #define TURN_MS		20000	/* the other node may have others to connect to first */
+#define WORD_MS		5000	/* for a word that has begun to come, or to go */
 #define RDMA_MS		10000	/* for an RDMA connection */
+#define LOOK_MS		250	/* how often we look whether the guest is to end meanwhile */
 
 static int fail(struct vm *vm, unsigned int about, enum ended_status status, const char *why)
 {
@@ -42,6 +45,22 @@ static int add_rdma(struct vm *vm, unsigned int node, int ep)
 	return 0;
 }
 
+/* Something to read at @fd, or the guest ends, or @ms are over. */
+static void wait_for(struct vm *vm, int fd, uint64_t ms)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	uint64_t deadline = now_ms() + ms;
+
+	while (!vm_is_ending(vm) && now_ms() < deadline && poll(&p, 1, LOOK_MS) <= 0)
+		;
+}
+
+static int wait_rdma(struct vm *vm, int ep, char *err, size_t errlen)
+{
+	wait_for(vm, ep, RDMA_MS);
+	return space_rdma_wait(ep, 0, err, errlen);
+}
+
 static int send_word(int fd, struct tls_keys *keys, const struct link_word *w)
 {
 	uint8_t buf[LINK_WORD_SIZE], record[LINK_WORD_SIZE + TLS_OVERHEAD];
@@ -49,17 +68,18 @@ static int send_word(int fd, struct tls_keys *keys, const struct link_word *w)
 
 	link_word_encode(buf, w);
 	ret = tls_seal_once(&keys->tx, TLS_DATA, record, buf, sizeof(buf)) ||
-	      net_send_all(fd, record, sizeof(record), now_ms() + TURN_MS) ? -1 : 0;
+	      net_send_all(fd, record, sizeof(record), now_ms() + WORD_MS) ? -1 : 0;
 	explicit_bzero(buf, sizeof(buf));
 	return ret;
 }
 
-static int recv_word(int fd, struct tls_keys *keys, struct link_word *w)
+static int recv_word(struct vm *vm, int fd, struct tls_keys *keys, struct link_word *w)
 {
 	uint8_t buf[LINK_WORD_SIZE], record[LINK_WORD_SIZE + TLS_OVERHEAD];
 	int ret;
 
-	ret = net_recv_all(fd, record, sizeof(record), now_ms() + TURN_MS) ||
+	wait_for(vm, fd, TURN_MS);
+	ret = net_recv_all(fd, record, sizeof(record), now_ms() + WORD_MS) ||
 	      tls_open_once(&keys->rx, buf, sizeof(buf), record) || link_word_decode(buf, w) ? -1 : 0;
 	explicit_bzero(buf, sizeof(buf));
 	return ret;
@@ -95,7 +115,7 @@ int vm_take_link(struct vm *vm, unsigned int node, int fd, struct tls_keys *keys
 				       err, sizeof(err));
 	if (ep < 0)
 		say_no(vm, &offer, err);
-	if (send_word(fd, keys, &offer) || recv_word(fd, keys, &answer)) {
+	if (send_word(fd, keys, &offer) || recv_word(vm, fd, keys, &answer)) {
 		fail(vm, node, ENDED_UNAVAILABLE, "it does not connect its link");
 		goto close_ep;
 	}
@@ -107,7 +127,7 @@ int vm_take_link(struct vm *vm, unsigned int node, int fd, struct tls_keys *keys
 		ret = add_tcp(vm, node, fd, keys);
 	else if (ep < 0)
 		fail(vm, node, ENDED_INTERNAL, "it has an RDMA connection that was not offered");
-	else if (space_rdma_wait(ep, RDMA_MS, err, sizeof(err)))
+	else if (wait_rdma(vm, ep, err, sizeof(err)))
 		fail(vm, vm->node, ENDED_UNAVAILABLE, err);
 	else
 		ret = add_rdma(vm, node, ep);
@@ -130,7 +150,7 @@ static int connect_rdma(struct vm *vm, int fd, const struct link_word *offer, ch
 		return -1;
 	}
 	ep = space_rdma_connect(&vm->engine, &addr, offer->port, offer->wanted, offer->offered, err, errlen);
-	if (ep >= 0 && space_rdma_wait(ep, RDMA_MS, err, errlen)) {
+	if (ep >= 0 && wait_rdma(vm, ep, err, errlen)) {
 		close(ep);
 		ep = -1;
 	}
@@ -146,7 +166,7 @@ int vm_call_link(struct vm *vm, unsigned int node, int fd, struct tls_keys *keys
 	if (!conf_may_rdma(&vm->start.conf))
 		return add_tcp(vm, node, fd, keys);
 
-	if (recv_word(fd, keys, &offer))
+	if (recv_word(vm, fd, keys, &offer))
 		return fail(vm, node, ENDED_UNAVAILABLE, "it offers no link");
 	if (offer.kind == LINK_RDMA) {
 		answer.kind = LINK_RDMA;

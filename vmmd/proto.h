@@ -25,7 +25,7 @@
 #include "vmmd/conf.h"
 #include "vmmd/machine.h"
 
-#define PROTO_VERSION	3
+#define PROTO_VERSION	4
 
 /* ---- hello and answer ---------------------------------------------------- */
 

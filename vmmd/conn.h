@@ -107,7 +107,8 @@ int net_recv_all(int fd, void *buf, size_t len, uint64_t deadline_ms);
 
 /*
  * Say hello on a new connection, after the handshake, and wait for the answer.  0, or -1 with @err and
- * the refusal's status in *@status (ANSWER_OK when there was none).
+ * the refusal's status in *@status (ANSWER_OK when there was none).  On success @err is what the host
+ * says of itself, for HELLO_CHECK.
  */
 int net_hello(int fd, struct tls_keys *keys, const struct hello *h, uint64_t deadline_ms, uint32_t *status,
 	      char *err, size_t errlen);

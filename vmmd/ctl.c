@@ -22,7 +22,7 @@
 #include "vmmd/version.h"
 
 bool ctl_json;
-static const char *socket_path = CTL_SOCKET;
+static const char *socket_path = CTL_SOCKET, *key_path = KEY_FILE;
 
 /* ---- the module ----------------------------------------------------------- */
 
@@ -76,14 +76,14 @@ static void split(struct record *r)
 	}
 }
 
-FILE *ctl_connect(void)
+FILE *ctl_try_connect(char *err, size_t errlen)
 {
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
 	FILE *f = NULL;
 	int fd;
 
 	if (strlen(socket_path) >= sizeof(sa.sun_path)) {
-		fprintf(stderr, "cvmm: %s: the path is too long\n", socket_path);
+		snprintf(err, errlen, "%s: the path is too long", socket_path);
 		return NULL;
 	}
 	strcpy(sa.sun_path, socket_path);
@@ -91,11 +91,21 @@ FILE *ctl_connect(void)
 	if (fd >= 0 && !connect(fd, (struct sockaddr *)&sa, sizeof(sa)))
 		f = fdopen(fd, "r+");
 	if (!f) {
-		fprintf(stderr, "cvmm: %s: %s%s\n", socket_path, strerror(errno),
-			errno == ENOENT || errno == ECONNREFUSED ? " (does vmmd run?)" : "");
+		snprintf(err, errlen, "%s: %s%s", socket_path, strerror(errno),
+			 errno == ENOENT || errno == ECONNREFUSED ? " (does vmmd run?)" : "");
 		if (fd >= 0)
 			close(fd);
 	}
+	return f;
+}
+
+FILE *ctl_connect(void)
+{
+	char err[256];
+	FILE *f = ctl_try_connect(err, sizeof(err));
+
+	if (!f)
+		fprintf(stderr, "cvmm: %s\n", err);
 	return f;
 }
 
@@ -260,10 +270,12 @@ static void usage(FILE *f)
 	      "  links [NAME]   its links to the other hosts; without NAME, of all guests\n"
 	      "  hot NAME       the guest's pages that travel most from and to this host\n"
 	      "  events         print what happens, until interrupted\n"
+	      "  check [FILE]   can this host, and can those of a guest's configuration, run guests of several hosts?\n"
 	      "  keygen [FILE]  make a cluster key, in " KEY_FILE " unless FILE is given\n"
 	      "\n"
 	      "  -j, --json         for programs\n"
 	      "  -s, --socket=PATH  vmmd's socket (default " CTL_SOCKET ")\n"
+	      "  -k, --key=FILE     check: the cluster key (default " KEY_FILE ")\n"
 	      "\n"
 	      "  hot: -n, --count=N    so many pages (20; 0: all)\n"
 	      "       -i, --seconds=N  only what happens in the next N seconds\n"
@@ -274,8 +286,8 @@ static void usage(FILE *f)
 	      "  -V, --version      print the version\n"
 	      "  -h, --help         print this\n"
 	      "\n"
-	      "Exit status: 0 done, 64 wrong usage, 69 vmmd, the module or the guest is not there,\n"
-	      "73 the key file cannot be made.\n"
+	      "Exit status: 0 done, 64 wrong usage, 69 vmmd, the module or the guest is not there, or a\n"
+	      "check has failed, 73 the key file cannot be made.\n"
 	      "See cvmm(1).\n", f);
 }
 
@@ -306,6 +318,8 @@ static int run(const char *command, char **args, const struct hot_options *hot, 
 		return wrong("too many arguments");
 	if (!strcmp(command, "keygen"))
 		return keygen(name ? name : KEY_FILE);
+	if (!strcmp(command, "check"))
+		return ctl_check(name, key_path);
 	if (name && !conf_name_ok(name)) {
 		fprintf(stderr, "cvmm: \"%s\" is not a guest's name\n", name);
 		return EXIT_USAGE;
@@ -332,6 +346,7 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "json", no_argument, NULL, 'j' },
 		{ "socket", required_argument, NULL, 's' },
+		{ "key", required_argument, NULL, 'k' },
 		{ "count", required_argument, NULL, 'n' },
 		{ "seconds", required_argument, NULL, 'i' },
 		{ "map", required_argument, NULL, 'm' },
@@ -346,13 +361,16 @@ int main(int argc, char **argv)
 	uint64_t n;
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "js:n:i:m:t:MVh", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, "js:k:n:i:m:t:MVh", options, NULL)) != -1) {
 		switch (opt) {
 		case 'j':
 			ctl_json = true;
 			break;
 		case 's':
 			socket_path = optarg;
+			break;
+		case 'k':
+			key_path = optarg;
 			break;
 		case 'n':
 			if (!number(optarg, UINT_MAX, &n))

@@ -30,7 +30,8 @@ struct record {
 	const char *key[CTL_MAX_FIELDS], *value[CTL_MAX_FIELDS];
 };
 
-/* NULL after a message on an error. */
+/* To vmmd's socket.  NULL with @err on an error, or after a message. */
+FILE *ctl_try_connect(char *err, size_t errlen);
 FILE *ctl_connect(void);
 /* Send a request, with @name if not NULL. */
 void ctl_send(FILE *f, const char *request, const char *name);
@@ -64,6 +65,9 @@ struct hot_options {
 
 /* Of a guest here, or (@name NULL) what was printed on several hosts: @files, ends with NULL. */
 int ctl_hot(const struct hot_options *o, const char *name, char **files);
+
+/* ctl_check.c; @conf: a guest's configuration, or NULL */
+int ctl_check(const char *conf, const char *key);
 
 /* ctl_events.c */
 int ctl_events(void);

@@ -16,6 +16,7 @@
 #include "vmmd/conn.h"
 #include "vmmd/door.h"
 #include "vmmd/guests.h"
+#include "vmmd/hostcheck.h"
 #include "vmmd/requests.h"
 #include "vmmd/stats.h"
 
@@ -238,10 +239,30 @@ static void vm_message(struct guest *v)
 	}
 }
 
+/* cvmm check, here or on another host. */
+static void tell_host(int fd, struct tls_keys *keys, unsigned int wants)
+{
+	struct sockaddr_storage addr;
+	socklen_t len = sizeof(addr);
+	char text[ANSWER_TEXT];
+	int ret = -1;
+
+	if (wants & ~HOST_ALL)
+		snprintf(text, sizeof(text), "what is to be checked is not known here");
+	else if (getsockname(fd, (struct sockaddr *)&addr, &len))
+		snprintf(text, sizeof(text), "the connection has no address");
+	else
+		ret = host_check(wants, &addr, text, sizeof(text));
+	door_answer(fd, keys, ret ? ANSWER_REFUSED : ANSWER_OK, text);
+	close(fd);
+}
+
 void guests_come_in(int fd, struct tls_keys *keys, const struct hello *h)
 {
 	if (h->role == HELLO_CLIENT)
 		start_vm(fd, keys, h);
+	else if (h->role == HELLO_CHECK)
+		tell_host(fd, keys, h->to);
 	else
 		pass_peer(fd, keys, h);
 }

@@ -43,7 +43,7 @@ void guests_init(struct cluster_key *key, const struct sandbox_user *user);
 /* NULL: none of that name. */
 struct guest *guest_by_name(const char *name);
 
-/* Whom door.c lets in: a client, who starts a process, or a process's peer.  Owns @fd. */
+/* Whom door.c lets in: a client, who starts a process, a process's peer, or who only asks.  Owns @fd. */
 void guests_come_in(int fd, struct tls_keys *keys, const struct hello *h);
 
 /* Ask a guest to end; a process that cannot be told any more is not asked. */

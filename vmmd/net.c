@@ -218,6 +218,7 @@ int net_hello(int fd, struct tls_keys *keys, const struct hello *h, uint64_t dea
 		snprintf(err, errlen, "%s", a.text);
 		return -1;
 	}
+	snprintf(err, errlen, "%s", a.text);
 	return 0;
 }
 

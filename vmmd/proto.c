@@ -63,7 +63,7 @@ int hello_decode(const uint8_t buf[HELLO_SIZE], struct hello *h, uint32_t *versi
 	*version = get_u32(buf + 8);
 	if (*version != PROTO_VERSION)
 		return -2;
-	if (role < HELLO_CLIENT || role > HELLO_LINK)
+	if (role < HELLO_CLIENT || role > HELLO_CHECK)
 		return -1;
 	h->role = (enum hello_role)role;
 	h->vm_id = get_u64(buf + 16);
@@ -73,7 +73,7 @@ int hello_decode(const uint8_t buf[HELLO_SIZE], struct hello *h, uint32_t *versi
 	if (!h->vm_id || !h->epoch || h->to >= CONF_MAX_NODES || get_u32(buf + 36) ||
 	    !all_zero(buf + 104, 24))
 		return -1;
-	if (role == HELLO_CLIENT ? h->from != NODE_CLIENT
+	if (role == HELLO_CLIENT || role == HELLO_CHECK ? h->from != NODE_CLIENT
 				 : h->from >= CONF_MAX_NODES || h->from == h->to)
 		return -1;
 	if (get_text(h->name, buf + 40, CONF_NAME_LEN) || !conf_name_ok(h->name))

@@ -37,9 +37,10 @@ enum hello_role {
 	HELLO_CLIENT = 1,
 	HELLO_CHANNEL = 2,
 	HELLO_LINK = 3,
+	HELLO_CHECK = 4,	/* can this host take part?  Answered, and that is all */
 };
 
-#define NODE_CLIENT	0xffffffffU	/* "from" of a client's hello */
+#define NODE_CLIENT	0xffffffffU	/* "from" of a client's hello, and of a check's */
 
 /* magic u64, version u32, role u32, vm_id u64, epoch u32, from u32, to u32, 0 u32, name[64], 0[24] */
 struct hello {
@@ -47,7 +48,7 @@ struct hello {
 	uint64_t vm_id;		/* random, of one run of cvmm-run; the space's id too */
 	uint32_t epoch;		/* from 1, one more at each reboot of the guest */
 	uint32_t from;		/* node of the sender, or NODE_CLIENT */
-	uint32_t to;		/* node addressed */
+	uint32_t to;		/* node addressed; of a check: HOST_* (hostcheck.h) */
 	char name[CONF_NAME_LEN];
 };
 
@@ -61,7 +62,7 @@ enum answer_status {
 /* magic u64, version u32, status u32, 0 u64, text[232] */
 struct answer {
 	uint32_t status;
-	char text[ANSWER_TEXT];	/* why not, NUL-terminated */
+	char text[ANSWER_TEXT];	/* why not, or what the host is (HELLO_CHECK); NUL-terminated */
 };
 
 void hello_encode(uint8_t buf[HELLO_SIZE], const struct hello *h);

@@ -133,12 +133,18 @@ check "... the name is free again" start one
 kill -TERM $guest
 check "SIGTERM ends it with status 143" ended 143
 
+# Everything that a guest of several hosts needs, before one is started; the key and vmmd come below.
+check_fails "cvmm check without a key and vmmd" "FAIL  key .*cvmm keygen" "$CVMM_TREE/build/cvmm" check
+
 # The same machine, as the only node of a guest that vmmd runs.
 cluster_key
 "$CVMM_TREE/build/vmmd" >vmmd.log 2>&1 &
 vmmd=$!
 wait_for listens vmmd.log
 sed 's/"one"/"boxed"/; s/$/ nodes = ( { host = "127.0.0.1"; vcpus = 2; } );/; 1!s/ nodes.*//' one.cfg >boxed.cfg
+check "cvmm check: a host that is ready" "$CVMM_TREE/build/cvmm" check boxed.cfg
+sed 's/; nodes/; encryption = false; transport = "rdma"; nodes/' boxed.cfg >rdma.cfg
+check_fails "... RDMA that is wanted and not there" "FAIL  node 0 .*127.0.0.1 port .*: .*RDMA" "$CVMM_TREE/build/cvmm" check rdma.cfg
 check "a guest starts in vmmd's sandbox" start boxed -s boxed.json
 pid=$("$CVMM_TREE/build/cvmm" -j list | python3 -c 'import json, sys; print(json.load(sys.stdin)[0]["pid"])')
 check "... without root's rights" sh -c "! grep -H -E '^Uid:.*[[:space:]]0\b|^Cap(Inh|Prm|Eff|Amb):.*[1-9a-f]|^Seccomp:.[01]' \

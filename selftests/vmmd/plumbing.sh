@@ -285,6 +285,37 @@ guest_run off
 check "a host without an engine is named" ended 69 off "node 1 .*/dev/cvmm is not there: load the module"
 check "... nothing is left" nothing_left
 
+
+# verdict CONFIG KEY CHECK STATE TEXT: what cvmm check says; it fails, because this machine has no module
+verdict()
+{
+	local status
+	ctl 0 -k "$dir/$2" -j check "$dir/$1.cfg" >"$dir/check.json"
+	status=$?
+	[ $status = 69 ] || { echo "exit status $status"; return 1; }
+	python3 -c "
+import json, re, sys
+found = [x for x in json.load(open('$dir/check.json')) if x['check'] == sys.argv[1]]; print(found)
+assert len(found) == 1 and found[0]['state'] == sys.argv[2] and re.search(sys.argv[3], found[0]['text'])" "${@:3}"
+}
+"$CVMM_TREE/build/cvmm" keygen "$dir/otherkey" || exit 1
+cp "$dir/key" "$dir/openkey"
+chmod 644 "$dir/openkey"
+check "cvmm check: a host that can" verdict off key "node 0" ok "127.0.0.1 port $base: cvmm .*, Linux"
+check "... vmmd here" verdict off key vmmd ok "runs"
+check "... a host without an engine" verdict off key "node 1" fail "/dev/cvmm is not there"
+check "... the key" verdict off key key ok "$dir/key"
+check "... a key that others can read" verdict off openkey key fail "chmod|mode|permission"
+check "... another key than that host's" verdict off otherkey "node 0" fail "key"
+check "... a host that must have RDMA and has not" verdict rdma key "node 0" fail "no RDMA device of this host has the address"
+kill ${vmmd_pid[2]}; wait ${vmmd_pid[2]}
+check "... a host without vmmd" verdict off key "node 2" fail "does vmmd run there"
+start_vmmd 2
+echo 'memroy = 1;' >"$dir/bad.cfg"
+check_fails "... a configuration that is wrong has its line" 'bad.cfg:1: unknown key "memroy"' \
+	"$CVMM_TREE/build/cvmm" check "$dir/bad.cfg"
+check "... leaves nothing" nothing_left
+
 # A terminal: raw while the guest runs, echo through the guest, the escape key, restored at the end.
 kill ${vmmd_pid[1]}; wait ${vmmd_pid[1]}
 start_vmmd 1

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # vmmd and cvmm-run around a fake machine and space (tests/fake), and who should not
 # get in (tests/rogue), with sanitizers, for selftests/vmmd/plumbing.sh and strangers.sh.
-vmmd-fake-src := $(addprefix vmmd/,client.c conf.c conn.c console.c door.c genl.c guests.c hist.c key.c local.c \
+vmmd-fake-src := $(addprefix vmmd/,client.c conf.c conn.c console.c door.c genl.c guests.c hist.c hostcheck.c key.c local.c \
 	net.c proto.c requests.c sandbox.c stats.c tls.c tsc.c) $(wildcard vmmd/channel*.c vmmd/cluster*.c vmmd/tests/fake/*.c)
 vmmd-fakes := $(BUILD)/tests/vmmd/fake-vmmd $(BUILD)/tests/vmmd/fake-cvmm-run $(BUILD)/tests/vmmd/rogue
 

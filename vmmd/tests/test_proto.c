@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "vmmd/proto.h"
+#include "vmmd/hostcheck.h"
 #include "vmmd/stats.h"
 #include "vmmd/tests/fuzz.h"
 
@@ -52,6 +53,17 @@ static void test_hello(void **state)
 	h.to = CONF_MAX_NODES;
 	hello_encode(buf, &h);
 	assert_int_equal(hello_decode(buf, &g, &version), -1);
+	h.role = HELLO_CHECK;
+	h.to = HOST_ALL;
+	hello_encode(buf, &h);
+	assert_int_equal(hello_decode(buf, &g, &version), -1);	/* from a node */
+	h.from = NODE_CLIENT;
+	hello_encode(buf, &h);
+	assert_int_equal(hello_decode(buf, &g, &version), 0);
+	assert_int_equal(g.role, HELLO_CHECK);
+	assert_int_equal(g.to, HOST_ALL);
+	h.role = HELLO_LINK;
+	h.from = 3;
 	h.to = 1;
 	strcpy(h.name, "a/b");
 	hello_encode(buf, &h);

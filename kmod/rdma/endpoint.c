@@ -34,30 +34,6 @@
 /* Credits keep the peer from having no buffer: each retry is a fault of somebody. */
 #define RNR_RETRIES		6
 
-/* ------------------------------------------------------------- tokens */
-
-static void handshake_fill(const struct rdma_lane *lane, struct rdma_handshake *hs)
-{
-	memset(hs, 0, sizeof(*hs));
-	hs->magic = cpu_to_le32(RDMA_HANDSHAKE_MAGIC);
-	hs->version = RDMA_HANDSHAKE_VERSION;
-	hs->lane = lane->nr;
-	hs->nr_lanes = lane->ep->nr_lanes;
-	memcpy(hs->token, lane->ep->token, sizeof(hs->token));
-}
-
-/* The transport may have padded what the peer sent. */
-static bool handshake_valid(const struct rdma_ep *ep, const void *data, size_t len,
-			    struct rdma_handshake *hs)
-{
-	if (!data || len < sizeof(*hs))
-		return false;
-	memcpy(hs, data, sizeof(*hs));
-	return le32_to_cpu(hs->magic) == RDMA_HANDSHAKE_MAGIC &&
-	       hs->version == RDMA_HANDSHAKE_VERSION && !hs->zero &&
-	       !crypto_memneq(hs->token, ep->peer_token, sizeof(hs->token));
-}
-
 /* -------------------------------------------------------------- state */
 
 /* ep->lock held */
@@ -97,7 +73,7 @@ static void lane_is_up(struct rdma_lane *lane)
 static void conn_param_init(struct rdma_conn_param *param, struct rdma_handshake *hs,
 			    const struct rdma_lane *lane)
 {
-	handshake_fill(lane, hs);
+	rdma_handshake_encode(hs, lane->nr, lane->ep->nr_lanes, lane->ep->token);
 	memset(param, 0, sizeof(*param));
 	param->private_data = hs;
 	param->private_data_len = sizeof(*hs);
@@ -143,15 +119,17 @@ static int ep_request(struct rdma_ep *ep, struct rdma_cm_id *id,
 	struct rdma_lane *lane;
 	int ret;
 
-	if (!handshake_valid(ep, from->private_data, from->private_data_len, &hs)) {
+	ret = rdma_handshake_decode(&hs, from->private_data, from->private_data_len,
+				    ep->peer_token);
+	if (ret == -EACCES) {
 		pr_info_ratelimited("cvmm: refused an RDMA connection of %pISc: it has not the token\n",
 				    &id->route.addr.dst_addr);
-		ret = -EACCES;
 		goto reject;
 	}
+	if (ret)
+		goto reject;
 	ret = -EPROTO;
-	if (ep->state != CVMM_RDMA_WAITING || !hs.nr_lanes || hs.nr_lanes > CVMM_RDMA_MAX_QPS ||
-	    (ep->nr_lanes && hs.nr_lanes != ep->nr_lanes) || hs.lane >= hs.nr_lanes)
+	if (ep->state != CVMM_RDMA_WAITING || (ep->nr_lanes && hs.nr_lanes != ep->nr_lanes))
 		goto reject;
 	ep->nr_lanes = hs.nr_lanes;
 	lane = &ep->lane[hs.lane];
@@ -185,7 +163,8 @@ static void lane_established(struct rdma_lane *lane, const struct rdma_conn_para
 
 	/* Who listens has seen the token in the request. */
 	if (!ep->listens) {
-		if (!handshake_valid(ep, from->private_data, from->private_data_len, &hs) ||
+		if (rdma_handshake_decode(&hs, from->private_data, from->private_data_len,
+					  ep->peer_token) ||
 		    hs.lane != lane->nr || hs.nr_lanes != ep->nr_lanes) {
 			ep_fail(ep, EACCES, "RDMA: the peer has not the token");
 			return;

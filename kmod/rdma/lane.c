@@ -105,11 +105,7 @@ static int lane_post(struct rdma_lane *lane, struct cvmm_msg *msg)
 	};
 	int ret;
 
-	memset(wire, 0, sizeof(*wire));
-	wire->credits = cpu_to_le16(lane->to_grant);
-	wire->kind = msg ? RDMA_MSG : RDMA_GRANT;
-	if (msg)
-		memcpy(wire->msg, msg->hdr, sizeof(wire->msg));
+	rdma_wire_encode(wire, lane->to_grant, msg ? msg->hdr : NULL);
 	/* Of what is rare each reports, so that nothing is kept for long after the last. */
 	if (!msg || slot % RDMA_SIGNAL_EVERY == RDMA_SIGNAL_EVERY - 1)
 		wr.send_flags |= IB_SEND_SIGNALED;
@@ -376,16 +372,19 @@ static int lane_rx(struct rdma_lane *lane, const struct ib_wc *wc)
 	const unsigned int slot = wc->wr_id;
 	struct rdma_wire *wire = &lane->wires[slot];
 	bool overflow;
+	u32 credits;
+	int kind;
 
 	if (wc->status)
 		return lane_flushed(lane, wc->status);
 	ib_dma_sync_single_for_cpu(lane_dev(lane), wire_dma(lane, slot), sizeof(*wire),
 				   DMA_FROM_DEVICE);
-	if (wc->byte_len < sizeof(*wire) || memchr_inv(wire->zero, 0, sizeof(wire->zero)))
+	kind = rdma_wire_decode(wire, wc->byte_len, slot == RDMA_RX_FIRST, &credits);
+	if (kind < 0)
 		return protocol_error(lane, "sent a malformed message");
 
 	spin_lock(&lane->lock);
-	lane->credits += le16_to_cpu(wire->credits);
+	lane->credits += credits;
 	overflow = lane->credits > U16_MAX;
 	lane->granted = true;
 	spin_unlock(&lane->lock);
@@ -393,10 +392,8 @@ static int lane_rx(struct rdma_lane *lane, const struct ib_wc *wc)
 		return protocol_error(lane, "gives more credits than it can");
 	lane_wake(lane);
 
-	if (wire->kind == RDMA_MSG && slot != RDMA_RX_FIRST)
+	if (kind == RDMA_MSG)
 		return lane_message(lane, slot, wc->byte_len);
-	if (wire->kind != RDMA_GRANT || wc->byte_len != sizeof(*wire))
-		return protocol_error(lane, "sent a malformed message");
 	/* That for the first grant has done its service. */
 	if (slot == RDMA_RX_FIRST)
 		return 0;

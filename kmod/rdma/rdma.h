@@ -18,6 +18,7 @@
 
 #include "../link.h"
 #include "../space_priv.h"
+#include "wire.h"
 
 /* Receive buffers of a lane that have a page, and so the peer's credits. */
 #define RDMA_DEPTH		64
@@ -34,39 +35,6 @@
 /* Every so many sends one reports its completion, and that of those before. */
 #define RDMA_SIGNAL_EVERY	8
 static_assert(RDMA_TX_SLOTS % RDMA_SIGNAL_EVERY == 0);
-
-enum rdma_kind {
-	RDMA_GRANT = 1,		/* credits alone */
-	RDMA_MSG,		/* a message of the link, and its page */
-};
-
-/**
- * struct rdma_wire - what a message on a lane begins with
- * @credits:	receive buffers posted anew since the last message
- * @kind:	enum rdma_kind
- * @zero:	0
- * @msg:	the link's header; zeros in a grant
- */
-struct rdma_wire {
-	__le16 credits;
-	u8 kind;
-	u8 zero[5];
-	u8 msg[DSM_WIRE_SIZE];
-};
-static_assert(sizeof(struct rdma_wire) == 40);
-
-#define RDMA_HANDSHAKE_MAGIC	0x616d6443	/* "Cdma" */
-#define RDMA_HANDSHAKE_VERSION	1
-
-/* Private data of a connection's request and of its acceptance; at most 56 bytes. */
-struct rdma_handshake {
-	__le32 magic;
-	u8 version;
-	u8 lane;
-	u8 nr_lanes;
-	u8 zero;
-	u8 token[CVMM_RDMA_TOKEN_LEN];
-};
 
 struct rdma_rx {
 	struct page *page;	/* NULL in RDMA_RX_FIRST */

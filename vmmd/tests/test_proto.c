@@ -286,6 +286,7 @@ static void decode_all(const uint8_t *in, size_t len)
 	struct ended e;
 	struct frame f;
 	struct io_req r;
+	struct link_word w;
 	uint32_t version;
 	char err[256];
 
@@ -295,6 +296,8 @@ static void decode_all(const uint8_t *in, size_t len)
 		assert_true(conf_name_ok(h.name));
 	if (len >= ANSWER_SIZE)
 		answer_decode(buf, &a, &version);
+	if (len >= LINK_WORD_SIZE && !link_word_decode(buf, &w))
+		assert_non_null(memchr(w.text, 0, LINK_TEXT));
 	if (frame_decode(buf, len, &f) > 0) {
 		assert_true(f.len <= FRAME_MAX && f.data + f.len <= buf + len);
 	}
@@ -312,11 +315,12 @@ static void decode_all(const uint8_t *in, size_t len)
 
 static void test_fuzz_messages(void **state)
 {
-	uint8_t good[4][1024], buf[1024];
+	uint8_t good[5][1024], buf[1024];
 	struct hello h = { .role = HELLO_CLIENT, .vm_id = 1, .epoch = 1, .from = NODE_CLIENT, .name = "a" };
 	struct stats st = { 0 };
 	unsigned int i, k, n;
-	size_t len[4];
+	struct link_word w = { .kind = LINK_RDMA, .port = 1, .text = "t" };
+	size_t len[5];
 
 	(void)state;
 	rng = (uint64_t)time(NULL) | 1;
@@ -330,9 +334,11 @@ static void test_fuzz_messages(void **state)
 	stats_free(&st);
 	frame_header(good[3], F_IO, 1, IO_SIZE);
 	len[3] = FRAME_HEADER + IO_SIZE;
+	link_word_encode(good[4], &w);
+	len[4] = LINK_WORD_SIZE;
 	for (i = 0; i < rounds(30000); i++) {
-		k = (unsigned int)(rnd() % 5);
-		if (k == 4) {
+		k = (unsigned int)(rnd() % 6);
+		if (k == 5) {
 			n = (unsigned int)(rnd() % 300);
 			for (k = 0; k < n; k++)
 				buf[k] = (uint8_t)rnd();

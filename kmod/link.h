@@ -143,6 +143,7 @@ struct cvmm_link {
 	atomic64_t tx_bytes;
 	atomic64_t rx_msgs;
 	atomic64_t rx_bytes;
+	atomic64_t copied;		/* bytes of pages that the transport copied */
 };
 
 /* Name of a message type for counters, by enum dsm_msg_type. */

@@ -107,6 +107,7 @@ static int tcp_rx_thread(void *arg)
 				rx_error(link, ret == -ENOTCONN ? -EPIPE : ret);
 				break;
 			}
+			atomic64_add(msg.length, &link->copied);
 		}
 		if (cvmm_link_rx(link, &msg, page))
 			break;
@@ -194,6 +195,7 @@ static int tcp_xmit(struct cvmm_link *link, struct cvmm_msg *msg, unsigned int f
 			return ret;
 		msg->sent += ret;
 	}
+	atomic64_add(msg->len, &link->copied);
 	cvmm_msg_free(link, msg);
 	return 0;
 }

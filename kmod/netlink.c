@@ -89,7 +89,8 @@ static int put_link(struct sk_buff *skb, struct cvmm_link *link)
 	    put_u64(skb, CVMM_NL_LINK_A_RX_MSGS, atomic64_read(&link->rx_msgs)) ||
 	    put_u64(skb, CVMM_NL_LINK_A_RX_BYTES, atomic64_read(&link->rx_bytes)) ||
 	    nla_put_u32(skb, CVMM_NL_LINK_A_TX_QUEUED, READ_ONCE(link->queued)) ||
-	    nla_put_u32(skb, CVMM_NL_LINK_A_TX_QUEUED_MAX, READ_ONCE(link->queued_max)))
+	    nla_put_u32(skb, CVMM_NL_LINK_A_TX_QUEUED_MAX, READ_ONCE(link->queued_max)) ||
+	    put_u64(skb, CVMM_NL_LINK_A_COPIED, atomic64_read(&link->copied)))
 		return -EMSGSIZE;
 	nla_nest_end(skb, nest);
 	return 0;

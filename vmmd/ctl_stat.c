@@ -41,25 +41,27 @@ static const char *transport_name(uint32_t transport)
 
 static void links_head(void)
 {
-	printf("  %-6s %-6s %-7s %12s %14s %12s %14s %8s %8s\n", "PEER", "LINK", "OVER", "TX MSGS",
-	       "TX BYTES", "RX MSGS", "RX BYTES", "QUEUED", "AT MOST");
+	printf("  %-6s %-6s %-7s %12s %14s %12s %14s %8s %8s %14s\n", "PEER", "LINK", "OVER", "TX MSGS",
+	       "TX BYTES", "RX MSGS", "RX BYTES", "QUEUED", "AT MOST", "COPIED");
 }
 
 static void link_line(const struct genl_link *l)
 {
-	printf("  %-6u %-6s %-7s %12" PRIu64 " %14" PRIu64 " %12" PRIu64 " %14" PRIu64 " %8u %8u\n",
+	printf("  %-6u %-6s %-7s %12" PRIu64 " %14" PRIu64 " %12" PRIu64 " %14" PRIu64 " %8u %8u %14" PRIu64 "\n",
 	       l->peer, link_state(l->state), transport_name(l->transport), l->tx_msgs, l->tx_bytes,
-	       l->rx_msgs, l->rx_bytes, l->tx_queued, l->tx_queued_max);
+	       l->rx_msgs, l->rx_bytes, l->tx_queued, l->tx_queued_max,
+	       l->copied);
 }
 
 static json_t *link_json(const struct genl_link *l)
 {
-	return json_pack("{s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "peer", (json_int_t)l->peer,
+	return json_pack("{s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "peer", (json_int_t)l->peer,
 			 "state", link_state(l->state), "transport", transport_name(l->transport),
 			 "tx_msgs", (json_int_t)l->tx_msgs, "tx_bytes", (json_int_t)l->tx_bytes,
 			 "rx_msgs", (json_int_t)l->rx_msgs, "rx_bytes", (json_int_t)l->rx_bytes,
 			 "tx_queued", (json_int_t)l->tx_queued,
-			 "tx_queued_max", (json_int_t)l->tx_queued_max);
+			 "tx_queued_max", (json_int_t)l->tx_queued_max,
+			 "copied", (json_int_t)l->copied);
 }
 
 static json_t *links_json(const struct genl_space *s)

@@ -51,6 +51,7 @@ static struct nla_policy link_policy[CVMM_NL_LINK_A_MAX + 1] = {
 	[CVMM_NL_LINK_A_RX_BYTES]	= { .type = NLA_U64 },
 	[CVMM_NL_LINK_A_TX_QUEUED]	= { .type = NLA_U32 },
 	[CVMM_NL_LINK_A_TX_QUEUED_MAX]	= { .type = NLA_U32 },
+	[CVMM_NL_LINK_A_COPIED]		= { .type = NLA_U64 },
 };
 
 static struct nla_policy counter_policy[CVMM_NL_COUNTER_A_MAX + 1] = {
@@ -168,6 +169,7 @@ static int parse_links(struct nlattr *links, struct genl_space *s)
 		l->tx_bytes = get_u64(tb[CVMM_NL_LINK_A_TX_BYTES]);
 		l->rx_msgs = get_u64(tb[CVMM_NL_LINK_A_RX_MSGS]);
 		l->rx_bytes = get_u64(tb[CVMM_NL_LINK_A_RX_BYTES]);
+		l->copied = get_u64(tb[CVMM_NL_LINK_A_COPIED]);
 		s->nr_links++;
 	}
 	return 0;

@@ -23,6 +23,7 @@ struct genl_link {
 	uint32_t tx_queued, tx_queued_max;
 	uint64_t tx_msgs, tx_bytes;
 	uint64_t rx_msgs, rx_bytes;
+	uint64_t copied;	/* bytes of pages, to send or receive them */
 };
 
 struct genl_space {

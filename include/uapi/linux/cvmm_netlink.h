@@ -76,6 +76,7 @@ enum {
 	CVMM_NL_LINK_A_RX_BYTES,	/* u64 */
 	CVMM_NL_LINK_A_TX_QUEUED,	/* u32: messages waiting to be sent now */
 	CVMM_NL_LINK_A_TX_QUEUED_MAX,	/* u32: ... at most, so far, one being sent included */
+	CVMM_NL_LINK_A_COPIED,		/* u64: bytes of pages copied to send or receive them */
 	__CVMM_NL_LINK_A_END,
 #define CVMM_NL_LINK_A_MAX	(__CVMM_NL_LINK_A_END - 1)
 };

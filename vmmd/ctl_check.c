@@ -60,29 +60,43 @@ static void check_ports(enum verdict without)
 	}
 }
 
-/* Ask a node's vmmd, and through the handshake whether it has our key. */
-static void check_node(const struct conf_node *n, unsigned int i, unsigned int wants, const struct cluster_key *key)
+/* Ask a node's vmmd, and through the handshake whether it has our key.  0, or -1; @text is what it says, or why not. */
+static int ask_node(const struct conf_node *n, unsigned int wants, const struct cluster_key *key, char *text, size_t len)
 {
 	struct hello h = { .role = HELLO_CHECK, .vm_id = 1, .epoch = 1, .from = NODE_CLIENT, .to = wants, .name = "check" };
-	char what[32], err[256], text[512];
 	struct tls_keys keys;
 	uint32_t status;
 	int fd, ret;
 
-	snprintf(what, sizeof(what), "node %u", i);
-	fd = net_connect(n->host, n->port, ASK_MS, err, sizeof(err));
-	if (fd < 0) {
-		say(what, BAD, err);
-		return;
-	}
-	ret = tls_connect(fd, key, now_ms() + ASK_MS, &keys, err, sizeof(err));
+	fd = net_connect(n->host, n->port, ASK_MS, text, len);
+	if (fd < 0)
+		return -1;
+	ret = tls_connect(fd, key, now_ms() + ASK_MS, &keys, text, len);
 	if (!ret) {
-		ret = net_hello(fd, &keys, &h, now_ms() + ASK_MS, &status, err, sizeof(err));
+		ret = net_hello(fd, &keys, &h, now_ms() + ASK_MS, &status, text, len);
 		explicit_bzero(&keys, sizeof(keys));
 	}
 	close(fd);
-	snprintf(text, sizeof(text), "%s port %u: %s", n->host, n->port, err);
+	return ret;
+}
+
+static void check_node(const struct vm_conf *c, unsigned int i, unsigned int wants, const struct cluster_key *key)
+{
+	const struct conf_node *n = &c->node[i];
+	char what[32], says[256], text[512];
+	int ret;
+
+	snprintf(what, sizeof(what), "node %u", i);
+	ret = ask_node(n, wants, key, says, sizeof(says));
+	snprintf(text, sizeof(text), "%s port %u: %s", n->host, n->port, says);
 	say(what, ret ? BAD : GOOD, text);
+	if (ret || !conf_may_rdma(c) || c->transport == CONF_RDMA)
+		return;
+	/* Where RDMA is taken if it is there. */
+	if (ask_node(n, wants | HOST_RDMA, key, says, sizeof(says))) {
+		snprintf(text, sizeof(text), "%s: links to it go over TCP: %s", n->host, says);
+		say(what, NOTE, text);
+	}
 }
 
 static int print(void)
@@ -126,7 +140,7 @@ int ctl_check(const char *path, const char *key_path)
 		fclose(f);
 	if (have_key && !conf_is_local(&conf))
 		for (i = 0; i < conf.nr_nodes; i++)
-			check_node(&conf.node[i], i, wants, &key);
+			check_node(&conf, i, wants, &key);
 	explicit_bzero(&key, sizeof(key));
 	conf_free(&conf);
 	return print();

@@ -124,6 +124,7 @@ import json, sys; d = json.load(sys.stdin); assert d['name'] == 'one' and d['pag
 check_fails "cvmm hot of nobody" 'no guest named "nobody"' "$CVMM_TREE/build/cvmm" hot nobody
 kill -INT $guest
 check "Ctrl-C ends it with status 130" ended 130
+until_ok 10 grep -q space-gone events.json
 kill $events
 wait $events 2>/dev/null
 check "cvmm events told of its memory" python3 -c "
@@ -144,7 +145,7 @@ wait_for listens vmmd.log
 sed 's/"one"/"boxed"/; s/$/ nodes = ( { host = "127.0.0.1"; vcpus = 2; } );/; 1!s/ nodes.*//' one.cfg >boxed.cfg
 check "cvmm check: a host that is ready" "$CVMM_TREE/build/cvmm" check boxed.cfg
 sed 's/; nodes/; encryption = false; transport = "rdma"; nodes/' boxed.cfg >rdma.cfg
-check_fails "... RDMA that is wanted and not there" "FAIL  node 0 .*127.0.0.1 port .*: .*RDMA" "$CVMM_TREE/build/cvmm" check rdma.cfg
+check_fails "... RDMA that is wanted and not there" "FAIL  node 0 .*127.0.0.1 port .*: the module cvmm_rdma is not loaded and not installed" "$CVMM_TREE/build/cvmm" check rdma.cfg
 check "a guest starts in vmmd's sandbox" start boxed -s boxed.json
 pid=$("$CVMM_TREE/build/cvmm" -j list | python3 -c 'import json, sys; print(json.load(sys.stdin)[0]["pid"])')
 check "... without root's rights" sh -c "! grep -H -E '^Uid:.*[[:space:]]0\b|^Cap(Inh|Prm|Eff|Amb):.*[1-9a-f]|^Seccomp:.[01]' \

@@ -101,6 +101,8 @@ static const struct {
 	{ "rdma", test_rdma },
 	{ "rdma-remove", test_rdma_remove },
 	{ "rdma-remote", test_rdma_remote },
+	{ "faults", test_faults },
+	{ "split", test_split },
 };
 
 int main(int argc, char **argv)

@@ -85,6 +85,23 @@ static inline void *at(struct cluster *c, unsigned int node, unsigned int home, 
 	return c->node[node].mem + (home * c->pages + page) * PAGE + off;
 }
 
+/* ---- one host's part of a space of several hosts (hosts.c) */
+struct site {
+	unsigned int nr;	/* hosts; this and the next three by the caller */
+	size_t pages;		/* at home on each */
+	enum join join;		/* JOIN_TCP or JOIN_RDMA */
+	bool narrow;		/* links that little fits into: one lane, small buffers */
+	int space;
+	uint8_t *mem;
+	size_t size;		/* bytes in all */
+};
+
+/* Which of the hosts this is, from 0 on. */
+unsigned int this_host(void);
+/* The space and its links to all other hosts, which do the same. */
+void site_open(struct site *s, const char *name, uint64_t id);
+void site_close(struct site *s);
+
 /* ---- netlink (stats.c) */
 /* All counters of a space; counter() finds one, dying if it is unknown. */
 struct counters {
@@ -96,8 +113,8 @@ struct counters {
 };
 
 struct space_info {
-	uint32_t host, nr_hosts, state, links_up, nr_links;
-	uint64_t id, pages, home_pages, frames, meta_bytes;
+	uint32_t host, nr_hosts, state, links_up, nr_links, tx_queued_max;
+	uint64_t id, pages, home_pages, frames, meta_bytes, copied;
 	char reason[CVMM_REASON_LEN];
 };
 
@@ -125,5 +142,7 @@ void test_remote(void);
 void test_rdma(void);
 void test_rdma_remove(void);
 void test_rdma_remote(void);
+void test_faults(void);
+void test_split(void);
 
 #endif /* SPACE_TEST_H */

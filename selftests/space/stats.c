@@ -92,6 +92,7 @@ static int info_cb(struct nl_msg *msg, void *arg)
 {
 	struct nlattr *tb[CVMM_NL_A_MAX + 1], *l[CVMM_NL_LINK_A_MAX + 1], *pos;
 	struct space_info *out = arg;
+	uint32_t queued;
 	int rem;
 
 	genlmsg_parse(nlmsg_hdr(msg), 0, tb, CVMM_NL_A_MAX, NULL);
@@ -109,6 +110,10 @@ static int info_cb(struct nl_msg *msg, void *arg)
 	nla_for_each_nested(pos, tb[CVMM_NL_A_LINKS], rem) {
 		nla_parse_nested(l, CVMM_NL_LINK_A_MAX, pos, NULL);
 		out->nr_links++;
+		out->copied += nla_get_u64(l[CVMM_NL_LINK_A_COPIED]);
+		queued = nla_get_u32(l[CVMM_NL_LINK_A_TX_QUEUED_MAX]);
+		if (queued > out->tx_queued_max)
+			out->tx_queued_max = queued;
 		if (nla_get_u32(l[CVMM_NL_LINK_A_STATE]) == CVMM_NL_LINK_UP)
 			out->links_up++;
 	}

@@ -297,6 +297,30 @@ free:
 	return r;
 }
 
+static const struct kvm_cpuid_entry2 *find(struct cvmm_vcpu *vcpu, u32 function, u32 index)
+{
+	u32 i;
+
+	for (i = 0; i < vcpu->nr_cpuid; i++) {
+		const struct kvm_cpuid_entry2 *e = &vcpu->cpuid[i];
+
+		if (e->function == function &&
+		    (!(e->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) || e->index == index))
+			return e;
+	}
+	return NULL;
+}
+
+/* What each walk of the guest's tables asks; without the leaf, 36 address bits. */
+static void note_translation(struct cvmm_vcpu *vcpu)
+{
+	const struct kvm_cpuid_entry2 *features = find(vcpu, 0x80000001, 0);
+	const struct kvm_cpuid_entry2 *size = find(vcpu, 0x80000008, 0);
+
+	vcpu->cpuid_gbpages = features && features->edx & BIT(26);
+	vcpu->cpuid_phys_bits = size ? clamp_t(u32, size->eax & 0xff, 32, 52) : 36;
+}
+
 int cvmm_vcpu_set_cpuid(struct cvmm_vcpu *vcpu, struct kvm_cpuid2 __user *arg)
 {
 	struct kvm_cpuid_entry2 *e = NULL;
@@ -314,6 +338,7 @@ int cvmm_vcpu_set_cpuid(struct cvmm_vcpu *vcpu, struct kvm_cpuid2 __user *arg)
 	kvfree(vcpu->cpuid);
 	vcpu->cpuid = e;
 	vcpu->nr_cpuid = head.nent;
+	note_translation(vcpu);
 	return 0;
 }
 
@@ -335,36 +360,10 @@ int cvmm_vcpu_get_cpuid(struct cvmm_vcpu *vcpu, struct kvm_cpuid2 __user *arg)
 	return r;
 }
 
-static const struct kvm_cpuid_entry2 *find(struct cvmm_vcpu *vcpu, u32 function, u32 index)
-{
-	u32 i;
-
-	for (i = 0; i < vcpu->nr_cpuid; i++) {
-		const struct kvm_cpuid_entry2 *e = &vcpu->cpuid[i];
-
-		if (e->function == function &&
-		    (!(e->flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) || e->index == index))
-			return e;
-	}
-	return NULL;
-}
-
-/* Is @bit set in a feature register of the guest's CPUID? */
-bool cvmm_guest_has(struct cvmm_vcpu *vcpu, u32 leaf, u32 index, unsigned int reg, unsigned int bit)
-{
-	const struct kvm_cpuid_entry2 *e = find(vcpu, leaf, index);
-	const u32 *regs = e ? &e->eax : NULL;
-
-	return regs && regs[reg] & BIT(bit);
-}
-
 /* Physical-address width that the guest sees and its entries may use. */
 u8 cvmm_guest_maxphyaddr(struct cvmm_vcpu *vcpu)
 {
-	const struct kvm_cpuid_entry2 *e = find(vcpu, 0x80000008, 0);
-	u8 bits = e ? e->eax & 0xff : 36;
-
-	return min(bits, vcpu->vm->maxphyaddr);
+	return min(vcpu->cpuid_phys_bits, vcpu->vm->maxphyaddr);
 }
 
 /* Bytes of an XSAVE area in standard form for the components in @xcr0. */

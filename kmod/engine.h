@@ -219,6 +219,8 @@ struct cvmm_vcpu {
 	sigset_t sigset;
 	u32 nr_cpuid;
 	struct kvm_cpuid_entry2 *cpuid;
+	u8 cpuid_phys_bits;		/* of leaf 8000_0008 */
+	bool cpuid_gbpages;		/* of leaf 8000_0001 */
 	struct preempt_notifier preempt_notifier;
 	struct kvm_vcpu *xfer;		/* see xfer.c */
 	void *hw;			/* of the engine's vendor part */
@@ -318,8 +320,6 @@ int cvmm_get_supported_cpuid(struct kvm_cpuid2 __user *arg);
 int cvmm_vcpu_set_cpuid(struct cvmm_vcpu *vcpu, struct kvm_cpuid2 __user *arg);
 int cvmm_vcpu_get_cpuid(struct cvmm_vcpu *vcpu, struct kvm_cpuid2 __user *arg);
 void cvmm_cpuid(struct cvmm_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx);
-enum { CVMM_EAX, CVMM_EBX, CVMM_ECX, CVMM_EDX };
-bool cvmm_guest_has(struct cvmm_vcpu *vcpu, u32 leaf, u32 index, unsigned int reg, unsigned int bit);
 u64 cvmm_supported_xcr0(void);
 u8 cvmm_host_maxphyaddr(void);
 u8 cvmm_guest_maxphyaddr(struct cvmm_vcpu *vcpu);

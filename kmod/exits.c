@@ -370,6 +370,6 @@ void cvmm_fill_walk_cpu(struct cvmm_vcpu *vcpu, struct walk_cpu *cpu)
 		.rflags = vcpu->rflags,
 		.cpl = cvmm_hw->cpl(vcpu),
 		.maxphyaddr = cvmm_guest_maxphyaddr(vcpu),
-		.gbpages = cvmm_guest_has(vcpu, 0x80000001, 0, CVMM_EDX, 26),
+		.gbpages = vcpu->cpuid_gbpages,
 	};
 }

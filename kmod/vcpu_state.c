@@ -149,6 +149,7 @@ void cvmm_vcpu_reset(struct cvmm_vcpu *vcpu)
 	vcpu->dr6 = DR6_RESERVED;
 	vcpu->dr7 = 0x400;
 	vcpu->xcr0 = XFEATURE_MASK_FP;
+	vcpu->cpuid_phys_bits = 36;
 	vcpu->apic_base = APIC_DEFAULT_PHYS_BASE | MSR_IA32_APICBASE_ENABLE;
 	if (!vcpu->id)
 		vcpu->apic_base |= MSR_IA32_APICBASE_BSP;

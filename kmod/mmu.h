@@ -120,8 +120,9 @@ bool cvmm_mmu_write_protect_range(struct cvmm_mmu *mmu, u64 gfn, u64 nr);
  * Slots end below it: it is half of what the host can address.  From here on, the
  * host-local pages of the guest page-table cache may be mapped with cvmm_mmu_map();
  * the caller serialises its own gfns there in place of the page lock.  A guest whose
- * tables are cached has one physical-address bit less than the host and cannot get
- * here; any other may be told the host's width, and what it accesses here is MMIO.
+ * tables are cached has one physical-address bit less than the host; where its tables
+ * are in place, its kernel can reach its copies here all the same, which hold nothing
+ * but its own guest-physical addresses.  Everything else here is MMIO.
  */
 u64 cvmm_mmu_hidden_base(void);
 

@@ -90,11 +90,17 @@ static int handle_ioio(struct cvmm_vcpu *vcpu)
 static int handle_npf(struct cvmm_vcpu *vcpu)
 {
 	const struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
+	bool walk = c->exit_info_1 & SVM_NPF_WALK;
+	u64 gpa = c->exit_info_2;
+	int r;
 
-	if (c->exit_info_1 & SVM_NPF_WALK)
+	if (walk)
 		cvmm_count(&vcpu->vm->stats, CVMM_EE_NPF_WALK);
-	return cvmm_exit_nested_fault(vcpu, c->exit_info_2, c->exit_info_1 & SVM_NPF_WRITE,
-				      c->exit_int_info & SVM_EXITINTINFO_VALID);
+	r = cvmm_exit_nested_fault(vcpu, gpa, c->exit_info_1 & SVM_NPF_WRITE,
+				   c->exit_int_info & SVM_EXITINTINFO_VALID);
+	if (walk && r > 0 && to_svm(vcpu)->tables_active)
+		svm_tables_walked(vcpu, gpa >> PAGE_SHIFT);
+	return r;
 }
 
 /* MOV to and from CRn, CLTS, LMSW. */

@@ -4,8 +4,9 @@
  *
  * Copies form one tree per vCPU by linear address, root at level 4 in page 0,
  * never freed.  The tree's shape is in struct ptcache_page; entries of the
- * copies themselves are validated before they are followed, since a guest in a
- * legacy paging mode could write to them.
+ * copies themselves are validated before they are followed, since a guest could
+ * write to them: in a legacy paging mode, or by entries of its own tables where
+ * these are in place.
  */
 #include "ptcache.h"
 
@@ -20,6 +21,12 @@
 
 /* Rights of an upper entry; the rest is the copy's own or ignored. */
 #define LINK_RIGHTS	(PTE_P | PTE_W | PTE_U | PTE_NX)
+
+/* Of the root: what differs in these between a link and the guest's entry is no such link. */
+#define LINK_MEANS	(LINK_RIGHTS | PTE_ADDR_MASK | PTE_PS | PTE_G)
+
+/* Entries of the root that may lead to the guest's own tables: the lower half's. */
+#define IN_PLACE_ENTRIES	(PTCACHE_ENTRIES / 2)
 
 /* A leaf's bits that mean something to the processor: all but those for software. */
 #define LEAF_BITS	(~(GENMASK_ULL(58, 52) | GENMASK_ULL(11, 9)))
@@ -182,11 +189,13 @@ void ptcache_flush(struct ptcache *pc)
 	reset(pc);
 }
 
-int ptcache_init(struct ptcache *pc, const struct ptcache_ops *ops, void *arg, u64 base)
+int ptcache_init(struct ptcache *pc, const struct ptcache_ops *ops, void *arg, u64 base,
+		 bool in_place)
 {
 	pc->ops = ops;
 	pc->arg = arg;
 	pc->base = base;
+	pc->in_place = in_place;
 	pc->last_linear = ~0ULL;
 	pc->pages[ROOT].table = ops->alloc(arg, ROOT);
 	if (!pc->pages[ROOT].table)
@@ -214,6 +223,49 @@ static u16 take_page(struct ptcache *pc)
 	}
 	memset(pc->pages[page].table, 0, PTCACHE_ENTRIES * sizeof(u64));
 	return page;
+}
+
+/* Does the root's entry @index lead to the guest's own table? */
+static bool is_in_place(const struct ptcache *pc, unsigned int index)
+{
+	u64 entry = READ_ONCE(pc->pages[ROOT].table[index]);
+
+	return index < IN_PLACE_ENTRIES && entry & PTE_P && (entry & PTE_ADDR_MASK) < pc->base;
+}
+
+/* Let the root's entry @index say what the guest's does.  Returns whether it changed. */
+static bool link_in_place(struct ptcache *pc, unsigned int index, u64 guest)
+{
+	bool was = is_in_place(pc, index);
+
+	if (child_of(pc, ROOT, index) != NONE)
+		clear_entry(pc, ROOT, index);
+	if (!set_entry(pc, ROOT, index, (guest & (LINK_RIGHTS | PTE_ADDR_MASK)) | PTE_A))
+		return false;
+	pc->count.in_place++;
+	if (was)
+		pc->ops->flush(pc->arg);
+	return true;
+}
+
+static void clear_in_place(struct ptcache *pc)
+{
+	unsigned int i;
+
+	for (i = 0; i < IN_PLACE_ENTRIES; i++)
+		if (is_in_place(pc, i))
+			set_entry(pc, ROOT, i, 0);
+}
+
+/* The guest's entry @index of the root is @guest now: does the link still say so? */
+static void check_in_place(struct ptcache *pc, unsigned int index, u64 guest)
+{
+	u64 entry = READ_ONCE(pc->pages[ROOT].table[index]);
+
+	if ((entry ^ guest) & LINK_MEANS || !(guest & PTE_A)) {
+		set_entry(pc, ROOT, index, 0);
+		pc->ops->flush(pc->arg);
+	}
 }
 
 /*
@@ -368,6 +420,10 @@ static int fill(struct ptcache *pc, const struct walk_cpu *cpu, u64 linear,
 	/* The root is the current CR3's: its source is where the walk began. */
 	pc->pages[ROOT].source = cpu->cr3 & PTE_ADDR_MASK;
 	pc->pge = cpu->cr4 & CR4_PGE;
+	if (pc->in_place && index_of(linear, LEVELS) < IN_PLACE_ENTRIES) {
+		*changed |= link_in_place(pc, index_of(linear, LEVELS), res->entry[LEVELS - 1].val);
+		return 0;
+	}
 	for (level = LEVELS; level > res->leaf; level--) {
 		page = follow(pc, page, linear, res->entry[level - 1].val, changed);
 		if (page == NONE)
@@ -376,12 +432,16 @@ static int fill(struct ptcache *pc, const struct walk_cpu *cpu, u64 linear,
 	return fill_table(pc, cpu, page, linear, res->entry[res->leaf - 1].val, changed);
 }
 
-/* Forget the leaf of @linear. */
-static void forget(struct ptcache *pc, u64 linear)
+/* Forget the leaf of @linear; @root: the guest's entry of the root for it. */
+static void forget(struct ptcache *pc, u64 linear, u64 root)
 {
+	unsigned int index = index_of(linear, LEVELS);
 	u16 page = ROOT, child;
-	unsigned int index;
 
+	if (is_in_place(pc, index)) {
+		check_in_place(pc, index, root);
+		return;
+	}
 	for (;;) {
 		index = index_of(linear, pc->pages[page].level);
 		child = child_of(pc, page, index);
@@ -426,7 +486,7 @@ int ptcache_fault(struct ptcache *pc, const struct walk_cpu *cpu, u64 linear, u3
 		return ret;
 	if (ret == WALK_FAULT) {
 		/* A fault forgets what is known of its address, as on hardware. */
-		forget(pc, linear);
+		forget(pc, linear, res.entry[LEVELS - 1].val);
 		pc->count.injected++;
 		*inject = res.error;
 		return PTCACHE_INJECT;
@@ -466,17 +526,25 @@ int ptcache_fault(struct ptcache *pc, const struct walk_cpu *cpu, u64 linear, u3
 
 void ptcache_invlpg(struct ptcache *pc, u64 linear)
 {
+	unsigned int index = index_of(linear, LEVELS);
+	u64 root = 0;
+
 	pc->count.invlpgs++;
-	forget(pc, linear);
+	if (is_in_place(pc, index)) {
+		pc->count.invlpgs_in_place++;
+		if (pc->ops->guest.read(pc->arg, pc->pages[ROOT].source + index * sizeof(root),
+					sizeof(root), &root))
+			root = 0;	/* it comes by a fault */
+	}
+	forget(pc, linear, root);
 	pc->ops->flush(pc->arg);
 }
 
-void ptcache_cr3(struct ptcache *pc)
+static void forget_nonglobal(struct ptcache *pc)
 {
 	unsigned int i;
 	u16 page;
 
-	pc->count.cr3_loads++;
 	while ((page = pc->nonglobal) != NONE) {
 		struct ptcache_page *p = &pc->pages[page];
 
@@ -494,6 +562,33 @@ void ptcache_cr3(struct ptcache *pc)
 		}
 		release_empty(pc, page);
 	}
+}
+
+void ptcache_cr3(struct ptcache *pc, const struct walk_cpu *cpu, bool in_place)
+{
+	unsigned int i;
+
+	pc->count.cr3_loads++;
+	forget_nonglobal(pc);
+	clear_in_place(pc);
+	pc->in_place = in_place;
+	pc->pages[ROOT].source = cpu->cr3 & PTE_ADDR_MASK;
+	pc->ops->flush(pc->arg);
+	if (!in_place || pc->ops->read_table(pc->arg, pc->pages[ROOT].source, pc->buf))
+		return;
+	for (i = 0; i < IN_PLACE_ENTRIES; i++) {
+		u64 guest = pc->buf[i];
+
+		if (guest & PTE_P && guest & PTE_A && !walk_reserved(cpu, LEVELS, guest))
+			link_in_place(pc, i, guest);
+	}
+}
+
+void ptcache_copy(struct ptcache *pc)
+{
+	pc->count.copied++;
+	pc->in_place = false;
+	clear_in_place(pc);
 	pc->ops->flush(pc->arg);
 }
 

@@ -24,6 +24,15 @@
  * Filling copies a whole table at once: one exit for up to 512 translations.
  * Forgetting at a CR3 load visits only tables filled since the one before.
  *
+ * Only what is shared need be copied.  In the lower half of addresses, where
+ * operating systems have their processes, entries of the root's copy may lead to
+ * the guest's own tables ("in place"): the processor walks these as in any other
+ * guest, the nested tables let it only while this host has them for itself, and
+ * what it caches of them is the guest's to flush.  The root's entries are a copy
+ * still: all are read anew at a CR3 load, that of one address by INVLPG.  The
+ * caller says when, see ptcache_cr3(); it learns of tables that others use, too,
+ * from nested faults on walks.
+ *
  * Pure: memory and hardware through callbacks.  One vCPU's thread owns a cache;
  * no locks.  4-level paging only.
  */
@@ -69,6 +78,9 @@ struct ptcache_counters {
 	u64 flushes;		/* everything forgotten */
 	u64 exhausted;		/* of these, because the pool was empty */
 	u64 dropped;		/* tables given back to the pool */
+	u64 in_place;		/* entries of the root that led to the guest's own tables */
+	u64 invlpgs_in_place;	/* of invlpgs, those of an address in place */
+	u64 copied;		/* address spaces that were in place and are copied now */
 };
 
 /* Private: one table of copies. */
@@ -94,6 +106,7 @@ struct ptcache {
 	u64 last_linear;	/* the last spurious fault */
 	u32 last_error;
 	bool pge;		/* CR4.PGE when leaves were copied */
+	bool in_place;		/* the lower half's tables need no copies */
 	u16 nr_pages;		/* allocated so far */
 	u16 free, nonglobal;	/* list heads */
 	struct ptcache_page pages[PTCACHE_PAGES];
@@ -107,10 +120,12 @@ struct ptcache {
  * ptcache_init() - an empty cache
  * @pc:		zeroed memory, the caller's
  * @base:	guest-physical address of copy 0, page aligned
+ * @in_place:	as for ptcache_cr3(), for the CR3 that is loaded now
  *
  * Allocates the root.  0 or -ENOMEM.
  */
-int ptcache_init(struct ptcache *pc, const struct ptcache_ops *ops, void *arg, u64 base);
+int ptcache_init(struct ptcache *pc, const struct ptcache_ops *ops, void *arg, u64 base,
+		 bool in_place);
 
 /* What the VMCB's CR3 must hold: constant for the life of the cache. */
 static inline u64 ptcache_root(const struct ptcache *pc)
@@ -131,10 +146,20 @@ static inline u64 ptcache_root(const struct ptcache *pc)
 int ptcache_fault(struct ptcache *pc, const struct walk_cpu *cpu, u64 linear, u32 error,
 		  u32 *inject);
 
-/* The guest loads CR3, any value: forget what is not global. */
-void ptcache_cr3(struct ptcache *pc);
+/**
+ * ptcache_cr3() - the guest loads CR3, any value: forget what is not global
+ * @cpu:	its translation state; @cpu->cr3 is the new value
+ * @in_place:	let the processor walk the guest's own tables in the lower half,
+ *		until the next call
+ *
+ * May sleep.  What cannot be read comes by a fault.
+ */
+void ptcache_cr3(struct ptcache *pc, const struct walk_cpu *cpu, bool in_place);
 
-/* INVLPG of @linear: forget its translation, global or not. */
+/* Copy what has been in place so far, until the next CR3 load. */
+void ptcache_copy(struct ptcache *pc);
+
+/* INVLPG of @linear: forget its translation, global or not.  May sleep. */
 void ptcache_invlpg(struct ptcache *pc, u64 linear);
 
 /* A paging mode or an attribute of all translations changed: forget everything. */

@@ -125,6 +125,7 @@ void svm_tables_destroy(struct cvmm_vcpu *vcpu);
 int svm_tables_prepare(struct cvmm_vcpu *vcpu);
 void svm_tables_reset(struct cvmm_vcpu *vcpu);
 int svm_tables_cr3(struct cvmm_vcpu *vcpu, u64 cr3);
+void svm_tables_walked(struct cvmm_vcpu *vcpu, u64 gfn);
 void svm_tables_invlpg(struct cvmm_vcpu *vcpu, u64 linear);
 bool svm_tables_lookup(struct cvmm_vcpu *vcpu, u64 linear, u64 *gpa);
 int svm_tables_fault(struct cvmm_vcpu *vcpu, u64 linear, u32 error);

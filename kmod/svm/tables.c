@@ -9,6 +9,7 @@
  * tables once and for the life of the VM.
  */
 #include <linux/gfp.h>
+#include <linux/jiffies.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/slab.h>
@@ -22,11 +23,41 @@ static bool page_table_cache;
 module_param(page_table_cache, bool, 0644);
 MODULE_PARM_DESC(page_table_cache, "use the guest page-table cache for guests on a single host too (for tests)");
 
+static bool tables_in_place = true;
+module_param(tables_in_place, bool, 0644);
+MODULE_PARM_DESC(tables_in_place, "let the processor walk tables that no other host uses (default: yes)");
+
+/*
+ * A table that the processor could walk no more so soon after this host had got it
+ * for itself is used by other hosts, too: its address space is copied, the first
+ * time for one second, if that was not long enough for twice the time, up to 32.
+ */
+#define SHARED_WITHIN	(HZ / 10)
+#define SHARED_FOR	HZ
+#define SHARED_SHIFT	5
+
+/* Tables and address spaces that are remembered; by low bits of their frame. */
+#define NR_WALKED	64
+#define NR_SHARED	16
+
 /* Bits whose change makes all translations void. */
 #define MODE_CR0	(X86_CR0_PG | X86_CR0_WP)
 #define MODE_CR4	(X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PGE | X86_CR4_SMEP | \
 			 X86_CR4_SMAP | X86_CR4_PKE | X86_CR4_LA57)
 #define MODE_EFER	((u64)(EFER_LMA | EFER_NX))
+
+/* A table in place that this host had to get; times are in jiffies, 0: none. */
+struct walked_table {
+	u64 gfn;
+	unsigned long when;
+};
+
+/* An address space, by the frame of its root, that is copied until then. */
+struct shared_space {
+	u64 root;
+	unsigned long until;
+	unsigned int shift;
+};
 
 /*
  * struct svm_tables - a vCPU's page-table cache
@@ -34,12 +65,15 @@ MODULE_PARM_DESC(page_table_cache, "use the guest page-table cache for guests on
  * @cr0, @cr4, @efer: the modes the copies were made for
  * @counted:	what the VM's counters have of @cache.count
  * @page:	host pages behind the copies
+ * @walked, @shared: what is remembered, see SHARED_WITHIN
  */
 struct svm_tables {
 	struct cvmm_vcpu *vcpu;
 	u64 cr0, cr4, efer;
 	struct ptcache_counters counted;
 	struct page *page[PTCACHE_PAGES];
+	struct walked_table walked[NR_WALKED];
+	struct shared_space shared[NR_SHARED];
 	struct ptcache cache;
 };
 
@@ -48,6 +82,7 @@ static const char *counter_name(unsigned int idx)
 	static const char * const names[] = {
 		"fills", "installed", "injected", "ad_updates", "spurious",
 		"cr3_loads", "invlpgs", "flushes", "exhausted", "dropped",
+		"in_place", "invlpgs_in_place", "copied",
 	};
 
 	static_assert(ARRAY_SIZE(names) == sizeof(struct ptcache_counters) / sizeof(u64));
@@ -150,7 +185,8 @@ static int create(struct cvmm_vcpu *vcpu)
 		return -ENOMEM;
 	t->vcpu = vcpu;
 	err = ptcache_init(&t->cache, &tables_ops, t, cvmm_mmu_hidden_base() +
-			   (u64)vcpu->id * PTCACHE_PAGES * PAGE_SIZE);
+			   (u64)vcpu->id * PTCACHE_PAGES * PAGE_SIZE,
+			   READ_ONCE(tables_in_place));
 	if (err) {
 		kvfree(t);
 		return err;
@@ -255,15 +291,64 @@ static u8 maxphyaddr(struct cvmm_vcpu *vcpu)
 	return min_t(u8, cvmm_guest_maxphyaddr(vcpu), cvmm_host_maxphyaddr() - 1);
 }
 
-/* MOV to CR3.  0, or -EINVAL for #GP. */
+static void fill_walk_cpu(struct cvmm_vcpu *vcpu, struct walk_cpu *cpu)
+{
+	cvmm_fill_walk_cpu(vcpu, cpu);
+	cpu->maxphyaddr = maxphyaddr(vcpu);
+}
+
+/* May the processor walk the tables of the address space at @cr3 in place? */
+static bool want_in_place(struct svm_tables *t, u64 cr3)
+{
+	u64 root = cr3 >> PAGE_SHIFT;
+	struct shared_space *s = &t->shared[root % NR_SHARED];
+
+	return READ_ONCE(tables_in_place) &&
+	       (s->root != root || !s->until || time_after_eq(jiffies, s->until));
+}
+
+/* Another host uses tables of the current address space, too. */
+static void copy_shared(struct svm_tables *t)
+{
+	u64 root = t->vcpu->cr3 >> PAGE_SHIFT;
+	struct shared_space *s = &t->shared[root % NR_SHARED];
+
+	if (s->root != root || time_after(jiffies, s->until + (SHARED_FOR << s->shift)))
+		s->shift = 0;
+	else if (s->shift < SHARED_SHIFT)
+		s->shift++;
+	s->root = root;
+	s->until = (jiffies + (SHARED_FOR << s->shift)) ?: 1;
+	ptcache_copy(&t->cache);
+	count(t);
+}
+
+/* The processor could not walk the guest's own table @gfn; now it can. */
+void svm_tables_walked(struct cvmm_vcpu *vcpu, u64 gfn)
+{
+	struct svm_tables *t = to_svm(vcpu)->tables;
+	struct walked_table *w = &t->walked[gfn % NR_WALKED];
+
+	if (w->gfn == gfn && w->when && time_before(jiffies, w->when + SHARED_WITHIN)) {
+		w->when = 0;
+		copy_shared(t);
+		return;
+	}
+	w->gfn = gfn;
+	w->when = jiffies ?: 1;
+}
+
+/* MOV to CR3.  0, or -EINVAL for #GP.  May sleep. */
 int svm_tables_cr3(struct cvmm_vcpu *vcpu, u64 cr3)
 {
 	struct svm_tables *t = to_svm(vcpu)->tables;
+	struct walk_cpu cpu;
 
 	if (cr3 >> maxphyaddr(vcpu))
 		return -EINVAL;
 	vcpu->cr3 = cr3;
-	ptcache_cr3(&t->cache);
+	fill_walk_cpu(vcpu, &cpu);
+	ptcache_cr3(&t->cache, &cpu, want_in_place(t, cr3));
 	count(t);
 	return 0;
 }
@@ -306,8 +391,7 @@ int svm_tables_fault(struct cvmm_vcpu *vcpu, u64 linear, u32 error)
 	u32 inject;
 	int r;
 
-	cvmm_fill_walk_cpu(vcpu, &cpu);
-	cpu.maxphyaddr = maxphyaddr(vcpu);
+	fill_walk_cpu(vcpu, &cpu);
 	r = ptcache_fault(&t->cache, &cpu, linear, error, &inject);
 	count(t);
 	if (r == PTCACHE_INJECT) {

@@ -9,7 +9,8 @@
  *
  * - the translation that was used is one that the guest's tables gave, with
  *   accessed bits set at every level (and for a write the dirty bit), at some
- *   moment since the guest last flushed that address;
+ *   moment since the guest last flushed that address; the root's entry may be an
+ *   older one than the others, from since that flush, as a processor may keep it;
  * - an injected fault is what the guest's tables give now, error code and all;
  * - an access that neither faults nor succeeds after a few exits is a failure.
  *
@@ -66,6 +67,7 @@ struct tr {
 /* What the model knows of one linear page. */
 struct lin {
 	u64 addr;
+	unsigned int top;		/* which entry of the root: index into tops */
 	unsigned int nr;
 	struct tr valid[MAX_VALID];	/* since the last flush */
 	bool cached;			/* the hardware's TLB */
@@ -79,14 +81,25 @@ static const unsigned int idx4[] = { 0, 1, 511 }, idx3[] = { 0, 1 }, idx2[] = { 
 			  idx1[] = { 0, 1, 2, 7, 256 };
 #define NR_LIN	(3 * 2 * 2 * 5)
 
+#define NR_TOP	3
+#define MAX_TOP	64
+
+/* The root's entries since the last flush. */
+struct top {
+	u64 entry[MAX_TOP];
+	unsigned int nr;
+};
+
 static struct lin lins[NR_LIN];
+static struct top tops[NR_TOP];
 static u64 ram[FRAMES][512];
 static u64 *copies[PTCACHE_PAGES];
 static unsigned int pool;	/* tables that alloc hands out */
 static struct walk_cpu cpu;
 static bool flush_wanted, interrupts;
 static struct ptcache *pc;
-static unsigned long accesses, faults, stale;
+static bool in_place;			/* the guest's own tables may be walked */
+static unsigned long accesses, faults, stale, walked;
 
 /* ------------------------------------------------ the model's own walker */
 
@@ -105,6 +118,8 @@ static int copy_entry(u64 gpa, u64 *val)
 {
 	u64 page = (gpa - HIDDEN) >> 12;
 
+	if (gpa < HIDDEN && in_place)
+		return guest_entry(gpa, val);
 	assert_true(gpa >= HIDDEN && page < PTCACHE_PAGES && copies[page]);
 	*val = copies[page][(gpa >> 3) & 511];
 	return 0;
@@ -113,8 +128,12 @@ static int copy_entry(u64 gpa, u64 *val)
 static u64 lowest_table;	/* of the last walk that ended at level 1 */
 static struct tr lowest_rights;
 
-/* 0 with *t, or the P and RSVD bits of the fault plus 0x100. */
-static u32 model_walk(read_entry entry, u64 root, unsigned int bits, u64 linear, struct tr *t)
+/*
+ * 0 with *t, or the P and RSVD bits of the fault plus 0x100.  @top: use this in
+ * place of the root's entry.
+ */
+static u32 walk_from(read_entry entry, u64 root, const u64 *top, unsigned int bits, u64 linear,
+		     struct tr *t)
 {
 	unsigned int level, shift;
 	u64 e, table = root & 0xffffffffff000ULL;
@@ -126,7 +145,10 @@ static u32 model_walk(read_entry entry, u64 root, unsigned int bits, u64 linear,
 			lowest_table = table;
 			lowest_rights = *t;
 		}
-		entry(table + 8 * ((linear >> shift) & 511), &e);
+		if (level == 4 && top)
+			e = *top;
+		else
+			entry(table + 8 * ((linear >> shift) & 511), &e);
 		if (!(e & 1))
 			return 0x100;
 		if ((e & 0xffffffffffffeULL) >> bits)
@@ -154,6 +176,11 @@ static u32 model_walk(read_entry entry, u64 root, unsigned int bits, u64 linear,
 		}
 	}
 	return 0x100;
+}
+
+static u32 model_walk(read_entry entry, u64 root, unsigned int bits, u64 linear, struct tr *t)
+{
+	return walk_from(entry, root, NULL, bits, linear, t);
 }
 
 struct access {
@@ -209,24 +236,51 @@ static bool same(const struct tr *a, const struct tr *b)
 	       a->g == b->g && a->pkey == b->pkey;
 }
 
+static void record_top(const struct lin *l)
+{
+	struct top *top = &tops[l->top];
+	unsigned int i;
+	u64 e;
+
+	guest_entry((cpu.cr3 & 0xffffffffff000ULL) + 8 * ((l->addr >> 39) & 511), &e);
+	for (i = 0; i < top->nr; i++)
+		if (top->entry[i] == e)
+			return;
+	assert_true(top->nr < MAX_TOP);
+	top->entry[top->nr++] = e;
+}
+
 static void record(struct lin *l)
 {
+	struct top *top = &tops[l->top];
+	unsigned int i, j;
 	struct tr t;
+
+	for (j = 0; j < top->nr; j++) {
+		if (walk_from(guest_entry, cpu.cr3, &top->entry[j], GUEST_BITS, l->addr, &t) || !t.a)
+			continue;
+		for (i = 0; i < l->nr && !same(&l->valid[i], &t); i++)
+			;
+		if (i < l->nr)
+			continue;
+		assert_true(l->nr < MAX_VALID);
+		l->valid[l->nr++] = t;
+	}
+}
+
+static void record_tops(void)
+{
 	unsigned int i;
 
-	if (model_walk(guest_entry, cpu.cr3, GUEST_BITS, l->addr, &t) || !t.a)
-		return;
-	for (i = 0; i < l->nr; i++)
-		if (same(&l->valid[i], &t))
-			return;
-	assert_true(l->nr < MAX_VALID);
-	l->valid[l->nr++] = t;
+	for (i = 0; i < NR_TOP; i++)
+		record_top(&lins[i * (NR_LIN / NR_TOP)]);
 }
 
 static void record_all(void)
 {
 	unsigned int i;
 
+	record_tops();
 	for (i = 0; i < NR_LIN; i++)
 		record(&lins[i]);
 }
@@ -239,6 +293,8 @@ static void model_flush(struct lin *l, bool keep_global)
 		if (keep_global && l->valid[i].g && (cpu.cr4 & CR4_PGE))
 			l->valid[n++] = l->valid[i];
 	l->nr = n;
+	tops[l->top].nr = 0;
+	record_top(l);
 	record(l);
 }
 
@@ -329,6 +385,36 @@ static void enter_guest(void)
 	}
 }
 
+/* As the hardware does when it walks, the copies and what is in place.  Into @t, too. */
+static void set_accessed(u64 table, unsigned int level, u64 linear, bool write, struct tr *t)
+{
+	bool guests = false;
+	u64 e;
+
+	for (; level >= 1; level--) {
+		unsigned int index = (linear >> (12 + 9 * (level - 1))) & 511;
+		bool leaf;
+
+		copy_entry(table + 8 * index, &e);
+		leaf = level == 1 || e & 0x80;
+		if (table >= HIDDEN) {
+			copies[(table - HIDDEN) >> 12][index] |= 0x20;
+		} else {
+			ram[table >> 12][index] |= 0x20 | (leaf && write ? 0x40 : 0);
+			guests = true;
+		}
+		if (leaf)
+			break;
+		table = e & 0xffffffffff000ULL;
+	}
+	if (!guests)
+		return;
+	walked++;
+	t->a = true;
+	t->d |= write;
+	record_all();
+}
+
 /* The hardware's walk of the copies, at times from a cached upper level. */
 static u32 hardware_access(struct lin *l, const struct access *a, struct tr *t)
 {
@@ -346,7 +432,10 @@ static u32 hardware_access(struct lin *l, const struct access *a, struct tr *t)
 	}
 	lowest_table = 0;
 	e = model_access(copy_entry, ptcache_root(pc), HOST_BITS, l->addr, a, t);
-	if (!e && lowest_table && chance(70)) {
+	if (!e)
+		set_accessed(ptcache_root(pc), 4, l->addr, a->write, t);
+	/* What it keeps of tables in place is as in any other guest. */
+	if (!e && lowest_table >= HIDDEN && chance(70)) {
 		l->upper = true;
 		l->table = lowest_table;
 		l->w = lowest_rights.w;
@@ -368,7 +457,7 @@ static void check_used(const struct lin *l, const struct tr *t, const struct acc
 		const struct tr *v = &l->valid[i];
 
 		if (v->gpa == t->gpa && v->u == t->u && v->x == t->x && v->pkey == t->pkey &&
-		    (!t->w || (v->w && v->d)) && (!a->write || v->d)) {
+		    (!t->w || (v->w && (v->d || in_place))) && (!a->write || v->d)) {
 			if (model_walk(guest_entry, cpu.cr3, GUEST_BITS, l->addr, &now) ||
 			    now.gpa != t->gpa)
 				stale++;
@@ -401,7 +490,8 @@ static void do_access(struct lin *l)
 		enter_guest();
 		if (l->cached && chance(70)) {
 			t = l->tlb;
-			if (!model_check(&t, &a)) {
+			/* The processor itself sets D of what is in place, by another walk. */
+			if (!model_check(&t, &a) && (t.d || !a.write || !in_place)) {
 				check_used(l, &t, &a);
 				return;
 			}
@@ -451,7 +541,8 @@ static u64 random_entry(bool top)
 		e |= 0x80 | (rnd() % 3) << (chance(50) ? 21 : 30) | (chance(5) ? 0x4000 : 0);
 	else
 		e |= (rnd() % FRAMES) << 12;
-	if (chance(2))
+	/* In place that is an address like any other, see ENGINE.rst. */
+	if (!in_place && chance(2))
 		e |= HIDDEN | (rnd() % 8) << 12;
 	if (chance(1))
 		e |= BIT_ULL(44);
@@ -514,6 +605,7 @@ static void start(u64 s, unsigned int tables)
 			for (c = 0; c < 2; c++)
 				for (d = 0; d < 5; d++, n++) {
 					lins[n].nr = 0;
+					lins[n].top = a;
 					lins[n].cached = false;
 					lins[n].upper = false;
 					lins[n].addr = (u64)idx4[a] << 39 | (u64)idx3[b] << 30 |
@@ -525,8 +617,10 @@ static void start(u64 s, unsigned int tables)
 				 .efer = EFER_LMA | EFER_NXE, .maxphyaddr = GUEST_BITS, .gbpages = true };
 	for (i = 0; i < FRAMES * 7; i++)
 		ram[i / 7][(const unsigned int[]){ 0, 1, 2, 3, 7, 256, 511 }[i % 7]] = random_entry(i < 28);
+	for (i = 0; i < NR_TOP; i++)
+		tops[i].nr = 0;
 	pc = calloc(1, sizeof(*pc));
-	assert_int_equal(ptcache_init(pc, &ops, ram, HIDDEN), 0);
+	assert_int_equal(ptcache_init(pc, &ops, ram, HIDDEN, in_place), 0);
 	record_all();
 }
 
@@ -560,9 +654,11 @@ static void run(u64 s, unsigned int tables, unsigned int steps)
 			assert_true(flush_wanted);
 		} else if (n < 97) {
 			cpu.cr3 = (rnd() % 4) << 12 | (rnd() & 0x18);
-			ptcache_cr3(pc);
+			ptcache_cr3(pc, &cpu, in_place && chance(85));
 			model_flush_all(true);
 			assert_true(flush_wanted);
+			if (in_place && chance(10))
+				ptcache_copy(pc);
 		} else if (n < 99) {
 			cpu.rflags ^= AC;
 			cpu.pkru = chance(50) ? 0 : rnd();
@@ -572,13 +668,13 @@ static void run(u64 s, unsigned int tables, unsigned int steps)
 	}
 }
 
-static void test_model(void **state)
+static void random_runs(void)
 {
 	struct ptcache_counters sum = { 0 };
 	u64 s;
 
-	(void)state;
 	interrupts = true;
+	accesses = faults = stale = walked = 0;
 	for (s = 1; s <= 60; s++) {
 		run(s, s % 3 ? PTCACHE_PAGES : 5 + s % 7, 4000);
 		sum.fills += pc->count.fills;
@@ -587,13 +683,100 @@ static void test_model(void **state)
 		sum.exhausted += pc->count.exhausted;
 		sum.ad_updates += pc->count.ad_updates;
 		sum.dropped += pc->count.dropped;
+		sum.in_place += pc->count.in_place;
+		sum.copied += pc->count.copied;
 		stop();
 	}
 	printf("%lu accesses, %lu faults injected, %lu stale translations used; %llu fills, %llu leaves, "
 	       "%llu a/d updates, %llu tables dropped, %llu spurious, %llu times exhausted\n", accesses, faults,
 	       stale, sum.fills, sum.installed, sum.ad_updates, sum.dropped, sum.spurious, sum.exhausted);
+	printf("in place: %lu walks, %llu links, %llu times copied\n", walked, sum.in_place, sum.copied);
 	/* The run means something only if all of this happened. */
 	assert_true(faults > 1000 && stale > 100 && sum.spurious && sum.exhausted && sum.ad_updates);
+	if (in_place)
+		assert_true(walked > 1000 && sum.copied > 100);
+	else
+		assert_true(!walked && !sum.in_place);
+}
+
+static void test_model(void **state)
+{
+	(void)state;
+	random_runs();
+}
+
+static void test_model_in_place(void **state)
+{
+	(void)state;
+	in_place = true;
+	random_runs();
+	in_place = false;
+}
+
+/* What a CR3 load links needs no fault; it follows the root's entry at a flush. */
+static void test_in_place(void **state)
+{
+	struct access a = { .write = true };
+	struct lin *l;
+	u32 inject;
+	u64 e;
+
+	(void)state;
+	interrupts = false;
+	in_place = true;
+	start(1, PTCACHE_PAGES);
+	memset(ram, 0, sizeof(ram));
+	ram[0][0] = 1 << 12 | 0x27;
+	ram[0][1] = 4 << 12 | 0x07;	/* not accessed: by a fault */
+	ram[0][511] = 1 << 12 | 0x27;	/* the upper half is copied */
+	ram[1][0] = 2 << 12 | 0x27;
+	ram[2][0] = 3 << 12 | 0x07;
+	ram[3][0] = 9 << 12 | 0x07;
+	ptcache_cr3(pc, &cpu, true);
+	copy_entry(ptcache_root(pc), &e);
+	assert_int_equal(e, 1 << 12 | 0x27);
+	assert_int_equal(pc->count.in_place, 1);
+	l = &lins[0];
+	assert_int_equal(l->addr, 0);
+	model_flush_all(false);
+	do_access(l);
+	assert_int_equal(pc->count.fills, 0);
+	assert_int_equal(hardware_access(l, &a, &l->tlb), 0);
+	assert_int_equal(ram[3][0], 9 << 12 | 0x67);
+	assert_int_equal(ram[2][0] & 0x20, 0x20);
+	/* A fault of the guest's own does not take the link away, nor does INVLPG. */
+	assert_int_equal(ptcache_fault(pc, &cpu, 0x1000, 0, &inject), PTCACHE_INJECT);
+	ptcache_invlpg(pc, 0x1000);
+	copy_entry(ptcache_root(pc), &e);
+	assert_int_equal(e, 1 << 12 | 0x27);
+	/* Not even a change before it is flushed; then it is gone. */
+	ram[0][0] = 4 << 12 | 0x27;
+	copy_entry(ptcache_root(pc), &e);
+	assert_int_equal(e, 1 << 12 | 0x27);
+	ptcache_invlpg(pc, 0x1000);
+	copy_entry(ptcache_root(pc), &e);
+	assert_int_equal(e, 0);
+	/* The upper half by copies, which take host pages. */
+	assert_int_equal(pc->nr_pages, 1);
+	assert_int_equal(ptcache_fault(pc, &cpu, 0xffffff8000000000ULL, 0, &inject), PTCACHE_RESUME);
+	assert_int_equal(pc->nr_pages, 4);
+	copy_entry(ptcache_root(pc) + 511 * 8, &e);
+	assert_true(e >= HIDDEN);
+	/* Others use the tables: copied from now on. */
+	ram[0][0] = 1 << 12 | 0x27;
+	ptcache_cr3(pc, &cpu, true);
+	ptcache_copy(pc);
+	copy_entry(ptcache_root(pc), &e);
+	assert_int_equal(e, 0);
+	assert_int_equal(ptcache_fault(pc, &cpu, 0, 0, &inject), PTCACHE_RESUME);
+	copy_entry(ptcache_root(pc), &e);
+	assert_true(e >= HIDDEN);
+	/* And the other way round: copies give way to the link. */
+	ptcache_cr3(pc, &cpu, true);
+	copy_entry(ptcache_root(pc), &e);
+	assert_int_equal(e, 1 << 12 | 0x27);
+	stop();
+	in_place = false;
 }
 
 /* One fault copies a whole table; a CR3 load keeps what is global. */
@@ -621,7 +804,7 @@ static void test_whole_table(void **state)
 		assert_int_equal(model_walk(copy_entry, ptcache_root(pc), HOST_BITS, i << 12, &t), 0);
 	}
 	/* Same root, same tables: globals stay, the others go. */
-	ptcache_cr3(pc);
+	ptcache_cr3(pc, c, false);
 	for (i = 0; i < 512; i++) {
 		struct tr t;
 
@@ -665,7 +848,7 @@ static void test_scribbled(void **state)
 			}
 			switch (rnd() % 5) {
 			case 0:
-				ptcache_cr3(pc);
+				ptcache_cr3(pc, &cpu, chance(50));
 				break;
 			case 1:
 				ptcache_invlpg(pc, lins[rnd() % NR_LIN].addr);
@@ -686,6 +869,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_model),
+		cmocka_unit_test(test_model_in_place),
+		cmocka_unit_test(test_in_place),
 		cmocka_unit_test(test_whole_table),
 		cmocka_unit_test(test_scribbled),
 	};

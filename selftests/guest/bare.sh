@@ -1,17 +1,22 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# usage: selftests/guest/bare.sh kvm|cvmm|cvmm-tables|cluster VCPUS [IMAGE...]
+# usage: selftests/guest/bare.sh kvm|cvmm|cvmm-tables|cvmm-copies|cluster VCPUS [IMAGE...]
 #
 # The bare-metal images of guest/bare/tests by cvmm-run: on this host alone, on
 # stock KVM or on our engine, or across all hosts with VCPUS on each.  The points
 # that they print become points here.  "make guest" builds them.  cvmm-tables:
-# with the guest page-table cache, as a guest on several hosts has it.
+# with the guest page-table cache, as a guest on several hosts has it; cvmm-copies: the
+# same with all tables copied, as if other hosts used them.
 
 . "$CVMM_TREE/selftests/lib.sh"
 
-where=${1%-tables} params=
-[ "$1" = "$where" ] || params=page_table_cache=1
+where=${1%-*}
+case $1 in
+cvmm-tables)	params=page_table_cache=1 ;;
+cvmm-copies)	params="page_table_cache=1 tables_in_place=0" ;;
+*)		params= ;;
+esac
 vcpus=$2
 shift 2
 [ $# -gt 0 ] || set -- $(cd "$CVMM_TREE/guest/bare/tests" && basename -s .c -a -- *.c)

@@ -90,6 +90,18 @@ void vm_end_with(struct vm *vm, enum machine_end end, enum ended_status status, 
 	vm_poke(vm);
 }
 
+bool vm_end_with_space(struct vm *vm)
+{
+	char why[128];
+	int node;
+
+	if (vm->space_fd < 0 || !space_failed(vm->space_fd, &node, why, sizeof(why)))
+		return false;
+	vm_end_with(vm, MACHINE_ERROR, node >= 0 && node != (int)vm->node ? ENDED_LOST : ENDED_INTERNAL,
+		 node, "memory: %s", why);
+	return true;
+}
+
 bool vm_is_ending(struct vm *vm)
 {
 	bool ending;
@@ -141,14 +153,8 @@ static void on_tick(struct vm *vm)
 
 static void on_space(struct vm *vm)
 {
-	char why[128];
-	int node;
-
 	epoll_ctl(vm->epfd, EPOLL_CTL_DEL, vm->space_fd, NULL);
-	if (!space_failed(vm->space_fd, &node, why, sizeof(why)))
-		return;
-	vm_end_with(vm, MACHINE_ERROR, node >= 0 && node != (int)vm->node ? ENDED_LOST : ENDED_INTERNAL,
-		 node, "memory: %s", why);
+	vm_end_with_space(vm);
 }
 
 /* The worker has done a step. */

@@ -91,6 +91,9 @@ struct vm {
 void vm_end_with(struct vm *vm, enum machine_end end, enum ended_status status, int about,
 		 const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
+/* Likewise, when the space has failed: because of what it says.  Whether it has. */
+bool vm_end_with_space(struct vm *vm);
+
 bool vm_is_ending(struct vm *vm);
 
 /* Wake the main thread: look at what the worker has done, or at the end. */

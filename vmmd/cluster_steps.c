@@ -207,7 +207,9 @@ static void do_run(struct vm *vm)
 		vm_end_with(vm, MACHINE_STOPPED, ENDED_NORMALLY, -1, "stopped");
 		break;
 	default:
-		vm_end_with(vm, MACHINE_ERROR, ENDED_INTERNAL, (int)vm->node, "%s", *err ? err : "the engine failed");
+		/* vCPUs cannot run without it: they may notice first. */
+		if (!vm_end_with_space(vm))
+			vm_end_with(vm, MACHINE_ERROR, ENDED_INTERNAL, (int)vm->node, "%s", *err ? err : "the engine failed");
 		break;
 	}
 }

@@ -27,6 +27,15 @@
 
 #define SVM_LEAF	0x8000000a
 
+/*
+ * To run without what a processor has: the flush of one ASID becomes a new ASID, the
+ * length of an intercepted instruction and INVLPG's operand come from the decoder,
+ * all of the VMCB is loaded at each entry.
+ */
+static uint use_features = ~0U;
+module_param_named(svm_features, use_features, uint, 0444);
+MODULE_PARM_DESC(svm_features, "SVM features to use if the processor has them, as in CPUID 8000000Ah EDX (default all)");
+
 static bool vmcb_clean = true;
 module_param(vmcb_clean, bool, 0644);
 MODULE_PARM_DESC(vmcb_clean, "let processors keep what is unchanged in a VMCB (default on)");
@@ -72,9 +81,9 @@ int svm_probe(void)
 		pr_info("SVM is disabled by the firmware (VM_CR.SVMDIS)\n");
 		return -ENODEV;
 	}
-	svm_features = cpuid_edx(SVM_LEAF);
+	svm_features = cpuid_edx(SVM_LEAF) & use_features;
 	if (!(svm_features & SVM_FEAT_NPT)) {
-		pr_info("this processor has no nested paging\n");
+		pr_info("no nested paging\n");
 		return -ENODEV;
 	}
 	nr_asids = cpuid_ebx(SVM_LEAF);
@@ -313,16 +322,17 @@ static void finish_injection(struct cvmm_vcpu *vcpu)
 	}
 }
 
-/* Processors without the feature ignore the field. */
 static void put_clean(struct svm_vcpu *svm)
 {
+	bool use = svm_features & SVM_FEAT_VMCBCLEAN && READ_ONCE(vmcb_clean);
+
 	if (unlikely(svm->seen)) {
 		u32 stale = vmcb_clean_stale(svm->vmcb, svm->seen, svm->clean);
 
 		WARN_ONCE(stale, "VMCB changed, but its clean bits %#x say it is not\n", stale);
 		svm->clean &= ~stale;
 	}
-	svm_put(svm, control.clean, READ_ONCE(vmcb_clean) ? svm->clean : 0);
+	svm_put(svm, control.clean, use ? svm->clean : 0);
 }
 
 /* IRQs off, loaded. */

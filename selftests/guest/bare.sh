@@ -7,7 +7,8 @@
 # stock KVM or on our engine, or across all hosts with VCPUS on each.  The points
 # that they print become points here.  "make guest" builds them.  cvmm-tables:
 # with the guest page-table cache, as a guest on several hosts has it; cvmm-copies: the
-# same with all tables copied, as if other hosts used them.
+# same with all tables copied, as if other hosts used them.  CVMM_PARAMS: more
+# parameters of the module.
 
 . "$CVMM_TREE/selftests/lib.sh"
 
@@ -29,7 +30,7 @@ set_up()
 		modprobe kvm-amd
 		return
 	fi
-	cvmm_load check_vmcb_clean=1 $params || return 1
+	cvmm_load check_vmcb_clean=1 $params ${CVMM_PARAMS:-} || return 1
 	[ "$where" = cluster ] || return 0
 	cluster_key || return 1
 	"$CVMM_TREE/build/vmmd" &

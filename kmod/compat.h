@@ -10,6 +10,8 @@
 #include <linux/rcupdate.h>
 #include <linux/smp.h>
 #include <linux/version.h>
+#include <asm/cpufeature.h>
+#include <asm/msr.h>
 #include <net/genetlink.h>
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
@@ -51,6 +53,22 @@ static __always_inline void cvmm_rcu_note_guest(void)
 	rcu_virt_note_context_switch(raw_smp_processor_id());
 #else
 	rcu_virt_note_context_switch();
+#endif
+}
+
+/*
+ * SRSO where only guests may still attack the kernel: a setting of this CPU for as long as
+ * there are guests.  Any context.
+ */
+static inline void cvmm_reduce_speculation(bool on)
+{
+#ifdef X86_FEATURE_SRSO_BP_SPEC_REDUCE
+	if (!cpu_feature_enabled(X86_FEATURE_SRSO_BP_SPEC_REDUCE))
+		return;
+	if (on)
+		msr_set_bit(MSR_ZEN4_BP_CFG, MSR_ZEN4_BP_CFG_BP_SPEC_REDUCE_BIT);
+	else
+		msr_clear_bit(MSR_ZEN4_BP_CFG, MSR_ZEN4_BP_CFG_BP_SPEC_REDUCE_BIT);
 #endif
 }
 

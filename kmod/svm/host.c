@@ -160,6 +160,7 @@ int svm_cpu_enable(void)
 	c->asid_generation++;
 	c->next_asid = nr_asids;
 	c->last = NULL;
+	cvmm_reduce_speculation(true);
 	WRITE_ONCE(c->enabled, true);
 	return 0;
 }
@@ -172,6 +173,7 @@ void svm_cpu_disable(void)
 	if (!c->enabled)
 		return;
 	WRITE_ONCE(c->enabled, false);
+	cvmm_reduce_speculation(false);
 	/* In a crash this may be between CLGI and STGI. */
 	asm volatile("stgi" : : : "memory");
 	wrmsrl(MSR_VM_HSAVE_PA, 0);
@@ -366,6 +368,9 @@ void svm_enter(struct cvmm_vcpu *vcpu)
 	trace_cvmm_vcpu_enter(vcpu->id, vcpu->rip, vmcb->control.event_inj);
 	run(vcpu, svm, c->host_pa);
 
+	/* VMSCAPE: the kernel does it before this CPU runs user space again. */
+	if (cpu_feature_enabled(X86_FEATURE_IBPB_EXIT_TO_USER))
+		this_cpu_write(x86_ibpb_exit_to_user, true);
 	/* A state that VMRUN refuses leaves nothing certain. */
 	svm->clean = vmcb->control.exit_code == (u32)SVM_EXIT_ERR ? 0 : VMCB_CLEAN_ALL;
 	if (unlikely(svm->seen))

@@ -6,10 +6,11 @@
  * registers, CS to SS); VMLOAD and VMSAVE the rest of the segment state and the
  * SYSCALL and SYSENTER registers; this code the general registers.
  *
- * Mitigations: return stack stuffing and untraining of the return predictor as
- * this kernel's own alternatives select them.  SPEC_CTRL is never the guest's:
- * guests are not offered it, so the host's value stays in force.  An IBPB
- * between different vCPUs on a CPU is in host.c.
+ * Mitigations, as this kernel's own alternatives select them on this processor: CPU
+ * buffers cleared before VMRUN (TSA), return stack stuffing, untraining of the return
+ * predictor, IBPB at #VMEXIT (SRSO).  SPEC_CTRL is never the guest's: guests are not
+ * offered it, so the host's value stays in force; where the processor has a virtual
+ * one, the VMCB's is 0, and what counts is both or-ed.  host.c has the rest.
  */
 #include <linux/linkage.h>
 #include <asm/asm.h>
@@ -54,6 +55,7 @@ SYM_FUNC_START(cvmm_svm_run)
 	mov	REG(6)(%rsi), %rsi
 
 	vmload	%rax
+	VM_CLEAR_CPU_BUFFERS
 	/* With GIF clear nothing is taken here; in the guest IF lets interrupts exit. */
 	sti
 	vmrun	%rax
@@ -101,6 +103,7 @@ SYM_FUNC_START(cvmm_svm_run)
 	UNTRAIN_RET_VM
 #else
 	UNTRAIN_RET
+	ALTERNATIVE "", "call entry_ibpb", X86_FEATURE_IBPB_ON_VMEXIT
 #endif
 
 	add	$16, %rsp

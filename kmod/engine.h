@@ -298,6 +298,11 @@ int cvmm_read_operand(struct cvmm_vcpu *vcpu, void *buf, unsigned int len);
 extern const struct walk_ops cvmm_walk_ops;	/* arg: the vCPU; under vm->srcu */
 void cvmm_fill_walk_cpu(struct cvmm_vcpu *vcpu, struct walk_cpu *cpu);
 
+/* task_vcpu.c */
+enum cvmm_event { CVMM_NO_EVENT, CVMM_EVENT_EXCEPTION, CVMM_EVENT_IRQ, CVMM_EVENT_NMI };
+struct task_switch;
+int cvmm_task_switch(struct cvmm_vcpu *vcpu, struct task_switch *t, enum cvmm_event event);
+
 /* memslot.c */
 int cvmm_set_memory(struct cvmm_vm *vm, const struct kvm_userspace_memory_region *r);
 const struct cvmm_memslot *cvmm_find_slot(struct cvmm_vm *vm, u64 gfn);

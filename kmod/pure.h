@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What the module's pure parts (insn.c, emulate.c, emu_*.c, walk.c, heat.c, vapic.c,
- * svm/ptcache.c, svm/vmcb_clean.c, rdma/wire.c) need from their surroundings.  They are
- * built into the modules and into user-space tests, vapic.c into vmmd, too; this is the
- * only file that knows which.
+ * task_switch.c, svm/ptcache.c, svm/vmcb_clean.c, rdma/wire.c) need from their
+ * surroundings.  They are built into the modules and into user-space tests, vapic.c into
+ * vmmd, too; this is the only file that knows which.
  */
 #ifndef CVMM_PURE_H
 #define CVMM_PURE_H

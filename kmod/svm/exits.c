@@ -6,6 +6,7 @@
 #include <asm/processor-flags.h>
 #include <asm/trapnr.h>
 
+#include "../task_switch.h"
 #include "svm.h"
 
 #define IOIO_SIZE_SHIFT	SVM_IOIO_SIZE_SHIFT
@@ -299,6 +300,60 @@ static int handle_iret(struct cvmm_vcpu *vcpu)
 	return 1;
 }
 
+/* EXITINFO2 of a task switch, 15.14.1: the error code and these. */
+#define TASK_SWITCH_IRET	BIT_ULL(36)
+#define TASK_SWITCH_JMP		BIT_ULL(38)
+#define TASK_SWITCH_HAS_ERROR	BIT_ULL(44)
+#define TASK_SWITCH_RF		BIT_ULL(48)
+
+/* RIP is at the instruction, or where the event struck; the task gate is in order. */
+static int handle_task_switch(struct cvmm_vcpu *vcpu)
+{
+	const struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
+	u32 type = c->exit_int_info & SVM_EXITINTINFO_TYPE_MASK;
+	u8 vector = c->exit_int_info & SVM_EXITINTINFO_VEC_MASK;
+	enum cvmm_event event = CVMM_NO_EVENT;
+	struct task_switch t = {
+		.sel = c->exit_info_1,
+		.eip = vcpu->rip,
+		.reason = TASK_CALL,
+		.rf = c->exit_info_2 & TASK_SWITCH_RF,
+	};
+	int r;
+
+	if (c->exit_info_2 & TASK_SWITCH_IRET) {
+		t.reason = TASK_IRET;
+	} else if (c->exit_info_2 & TASK_SWITCH_JMP) {
+		t.reason = TASK_JMP;
+	} else if (c->exit_int_info & SVM_EXITINTINFO_VALID) {
+		t.reason = TASK_EVENT;
+		if (type == SVM_EXITINTINFO_TYPE_INTR)
+			event = CVMM_EVENT_IRQ;
+		else if (type == SVM_EXITINTINFO_TYPE_NMI)
+			event = CVMM_EVENT_NMI;
+		else if (type == SVM_EXITINTINFO_TYPE_EXEPT && vector != X86_TRAP_BP &&
+			 vector != X86_TRAP_OF)
+			event = CVMM_EVENT_EXCEPTION;
+	}
+	t.external = event == CVMM_EVENT_IRQ || event == CVMM_EVENT_NMI;
+	if (event == CVMM_EVENT_EXCEPTION) {
+		t.has_error = c->exit_info_2 & TASK_SWITCH_HAS_ERROR;
+		t.error = c->exit_info_2;
+	}
+	if (event == CVMM_NO_EVENT) {	/* an instruction: it is over */
+		r = cvmm_decode_at_rip(vcpu);
+		if (r)
+			return r < 0 ? r : 1;
+		t.eip += vcpu->emu.insn.len;
+	}
+	r = cvmm_task_switch(vcpu, &t, event);
+	if (t.reason == TASK_IRET && t.switched && to_svm(vcpu)->awaiting_iret) {
+		to_svm(vcpu)->awaiting_iret = false;
+		vcpu->nmi_masked = false;
+	}
+	return r;
+}
+
 static void count_exit(struct cvmm_vm *vm, u32 code)
 {
 	enum cvmm_engine_event event;
@@ -417,8 +472,7 @@ int svm_handle_exit(struct cvmm_vcpu *vcpu)
 		cvmm_inject_ud(vcpu);
 		return 1;
 	case SVM_EXIT_TASK_SWITCH:
-		/* A hardware task switch would have to be emulated. */
-		return cvmm_exit_internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION, code);
+		return handle_task_switch(vcpu);
 	default:
 		return cvmm_exit_internal_error(vcpu, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
 						code);

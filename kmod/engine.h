@@ -108,6 +108,8 @@ enum cvmm_engine_event {
 	CVMM_EE_NR
 };
 
+#define CVMM_EE_VCPU_NR	CVMM_EE_TLB_FLUSH	/* those before are counted for each vCPU, too */
+
 struct cvmm_vm {
 	refcount_t users;		/* the VM's file and each vCPU's file */
 	struct mutex lock;
@@ -215,6 +217,8 @@ struct cvmm_vcpu {
 
 	struct cvmm_space_holds holds;
 
+	u64 counts[CVMM_EE_VCPU_NR];	/* written by its thread only */
+
 	bool sigset_active;
 	sigset_t sigset;
 	u32 nr_cpuid;
@@ -243,6 +247,7 @@ void cvmm_vm_kick_and_flush(struct cvmm_vm *vm);
 
 /* vm_stats.c */
 int cvmm_vm_get_stats_fd(struct cvmm_vm *vm);
+int cvmm_vcpu_get_stats_fd(struct cvmm_vcpu *vcpu);
 
 /* vcpu.c */
 int cvmm_vcpu_create(struct cvmm_vm *vm, unsigned long id);
@@ -274,7 +279,8 @@ int cvmm_set_cr4(struct cvmm_vcpu *vcpu, u64 cr4);
 int cvmm_set_xcr0(struct cvmm_vcpu *vcpu, u64 xcr0);
 #define CVMM_GUESTDBG_VALID	(KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | \
 				 KVM_GUESTDBG_USE_SW_BP | KVM_GUESTDBG_USE_HW_BP | \
-				 KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP)
+				 KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP | \
+				 KVM_GUESTDBG_BLOCKIRQ)
 
 /* exits.c: what vendors' exits have in common; each returns as hw_ops->handle_exit() */
 int cvmm_exit_cpuid(struct cvmm_vcpu *vcpu, unsigned int insn_len);
@@ -367,6 +373,13 @@ static inline const u64 *cvmm_effective_db(const struct cvmm_vcpu *vcpu)
 static inline u64 cvmm_effective_dr7(const struct cvmm_vcpu *vcpu)
 {
 	return vcpu->guest_debug & KVM_GUESTDBG_USE_HW_BP ? vcpu->debug_dr7 : vcpu->dr7;
+}
+
+/* An event of the vCPU's own thread, < CVMM_EE_VCPU_NR. */
+static inline void cvmm_vcpu_count(struct cvmm_vcpu *vcpu, enum cvmm_engine_event event)
+{
+	cvmm_count(&vcpu->vm->stats, event);
+	WRITE_ONCE(vcpu->counts[event], vcpu->counts[event] + 1);
 }
 
 static inline void cvmm_request(struct cvmm_vcpu *vcpu, int req)

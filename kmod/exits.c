@@ -311,10 +311,10 @@ int cvmm_exit_nested_fault(struct cvmm_vcpu *vcpu, u64 gpa, bool write, bool del
 
 	slot = cvmm_find_slot(vm, gfn);
 	if (!slot || (write && slot->flags & KVM_MEM_READONLY)) {
-		cvmm_count(&vm->stats, CVMM_EE_MMIO);
+		cvmm_vcpu_count(vcpu, CVMM_EE_MMIO);
 		return cvmm_emulate_at_rip(vcpu, delivering);
 	}
-	cvmm_count(&vm->stats, CVMM_EE_NPF);
+	cvmm_vcpu_count(vcpu, CVMM_EE_NPF);
 	if (slot->user) {
 		r = cvmm_user_fault(vm, slot, gfn, write);
 		trace_cvmm_vcpu_fault(vcpu->id, vcpu->rip, gpa, write, r);

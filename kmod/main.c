@@ -207,6 +207,7 @@ int cvmm_check_extension(long ext)
 	case KVM_CAP_GET_MSR_FEATURES:
 	case KVM_CAP_SET_GUEST_DEBUG:
 	case KVM_CAP_X86_ROBUST_SINGLESTEP:
+	case KVM_CAP_BINARY_STATS_FD:
 		return 1;
 	case KVM_CAP_SET_GUEST_DEBUG2:
 		return CVMM_GUESTDBG_VALID;

@@ -664,6 +664,8 @@ long cvmm_vcpu_state_ioctl(struct cvmm_vcpu *vcpu, unsigned int cmd, void __user
 		return get_xsave(vcpu, argp);
 	case KVM_SET_XSAVE:
 		return set_xsave(vcpu, argp);
+	case KVM_GET_STATS_FD:
+		return cvmm_vcpu_get_stats_fd(vcpu);
 	case KVM_SET_SIGNAL_MASK:
 		return set_sigmask(vcpu, argp);
 	case KVM_HAS_DEVICE_ATTR:

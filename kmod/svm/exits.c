@@ -96,7 +96,7 @@ static int handle_npf(struct cvmm_vcpu *vcpu)
 	int r;
 
 	if (walk)
-		cvmm_count(&vcpu->vm->stats, CVMM_EE_NPF_WALK);
+		cvmm_vcpu_count(vcpu, CVMM_EE_NPF_WALK);
 	r = cvmm_exit_nested_fault(vcpu, gpa, c->exit_info_1 & SVM_NPF_WRITE,
 				   c->exit_int_info & SVM_EXITINTINFO_VALID);
 	if (walk && r > 0 && to_svm(vcpu)->tables_active)
@@ -354,11 +354,11 @@ static int handle_task_switch(struct cvmm_vcpu *vcpu)
 	return r;
 }
 
-static void count_exit(struct cvmm_vm *vm, u32 code)
+static void count_exit(struct cvmm_vcpu *vcpu, u32 code)
 {
 	enum cvmm_engine_event event;
 
-	cvmm_count(&vm->stats, CVMM_EE_EXITS);
+	cvmm_vcpu_count(vcpu, CVMM_EE_EXITS);
 	switch (code) {
 	case SVM_EXIT_INTR:
 	case SVM_EXIT_NMI:
@@ -390,7 +390,7 @@ static void count_exit(struct cvmm_vm *vm, u32 code)
 	default:
 		event = CVMM_EE_OTHER;
 	}
-	cvmm_count(&vm->stats, event);
+	cvmm_vcpu_count(vcpu, event);
 }
 
 int svm_handle_exit(struct cvmm_vcpu *vcpu)
@@ -411,7 +411,7 @@ int svm_handle_exit(struct cvmm_vcpu *vcpu)
 		vcpu->nmi_masked = false;
 	}
 
-	count_exit(vcpu->vm, code);
+	count_exit(vcpu, code);
 	switch (code) {
 	case SVM_EXIT_INTR:
 	case SVM_EXIT_NMI:

@@ -285,7 +285,7 @@ static void finish_injection(struct cvmm_vcpu *vcpu)
 	case SVM_IRQ:
 		vcpu->irq_pending = false;
 		vcpu->irq_injected = false;
-		cvmm_count(&vcpu->vm->stats, CVMM_EE_IRQ_INJECTED);
+		cvmm_vcpu_count(vcpu, CVMM_EE_IRQ_INJECTED);
 		break;
 	case SVM_NMI:
 		vcpu->nmi_injected = false;

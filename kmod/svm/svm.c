@@ -388,12 +388,14 @@ static void set_irq_window(struct cvmm_vcpu *vcpu, bool on)
 
 /*
  * One event per entry: what was interrupted in its delivery or is a fault of
- * the last instruction, then NMI, then interrupt.  Changes nothing that a second
+ * the last instruction, then NMI, then interrupt; a debugger may keep new ones of the
+ * last two out.  Changes nothing that a second
  * call before the entry would see differently.
  */
 static void svm_prepare(struct cvmm_vcpu *vcpu, bool want_window)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
+	bool blocked = vcpu->guest_debug & KVM_GUESTDBG_BLOCKIRQ;
 	u32 event = 0, error = 0;
 
 	svm->no_tables = svm_tables_prepare(vcpu);
@@ -405,7 +407,8 @@ static void svm_prepare(struct cvmm_vcpu *vcpu, bool want_window)
 			event |= SVM_EVTINJ_VALID_ERR;
 			error = vcpu->exception.error;
 		}
-	} else if (!vcpu->nmi_injected && vcpu->nmi_pending && svm_nmi_allowed(vcpu)) {
+	} else if (!vcpu->nmi_injected && vcpu->nmi_pending && !blocked &&
+		   svm_nmi_allowed(vcpu)) {
 		vcpu->nmi_pending = false;
 		vcpu->nmi_injected = true;
 		vcpu->nmi_masked = true;
@@ -415,7 +418,7 @@ static void svm_prepare(struct cvmm_vcpu *vcpu, bool want_window)
 		event = SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_NMI;
 	}
 	if (!svm->injecting && vcpu->irq_pending &&
-	    (vcpu->irq_injected || svm_irq_allowed(vcpu))) {
+	    (vcpu->irq_injected || (!blocked && svm_irq_allowed(vcpu)))) {
 		svm->injecting = SVM_IRQ;
 		event = SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_INTR | vcpu->irq_vector;
 	}
@@ -424,7 +427,7 @@ static void svm_prepare(struct cvmm_vcpu *vcpu, bool want_window)
 	/* NMIs stay masked until the handler's IRET. */
 	svm_intercept(svm, INTERCEPT_IRET, vcpu->nmi_masked && !svm->awaiting_iret);
 	set_irq_window(vcpu, want_window ||
-		       (vcpu->irq_pending && svm->injecting != SVM_IRQ));
+		       (vcpu->irq_pending && !blocked && svm->injecting != SVM_IRQ));
 }
 
 const struct cvmm_hw_ops cvmm_svm_ops = {

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define MEM_SIZE	(1UL << 20)
 
@@ -240,6 +241,17 @@ static void test_debug(void)
 	check(!ioctl(vcpu, KVM_SET_GUEST_DEBUG, &d) && !ioctl(vcpu, KVM_RUN, 0) &&
 	      run->exit_reason == KVM_EXIT_HLT, "no more steps");
 
+	start(code, sizeof(code));
+	*(uint16_t *)(mem + 2 * 4) = 0x2000;
+	*(uint16_t *)(mem + 2 * 4 + 2) = 0;
+	mem[0x2000] = 0xf4;
+	d.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_BLOCKIRQ;
+	check(!ioctl(vcpu, KVM_NMI) && !ioctl(vcpu, KVM_SET_GUEST_DEBUG, &d) &&
+	      !ioctl(vcpu, KVM_RUN, 0) && debug_exit(CODE + 1, 1), "an NMI waits with BLOCKIRQ");
+	d.control = 0;
+	check(!ioctl(vcpu, KVM_SET_GUEST_DEBUG, &d) && !ioctl(vcpu, KVM_RUN, 0) &&
+	      run->exit_reason == KVM_EXIT_HLT && get_regs(vcpu).rip == 0x2001, "and comes after it");
+
 	d.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_SW_BP;
 	start(int3, sizeof(int3));
 	/* Where the guest takes it itself: HLT. */
@@ -274,6 +286,45 @@ static void test_debug(void)
 	check(!ioctl(vcpu, KVM_SET_GUEST_DEBUG, &d), "debugging ends");
 }
 
+/* The number of the statistics file @fd that is called @name; -1: there is none. */
+static int64_t stat_of(int fd, const char *name)
+{
+	struct kvm_stats_header h;
+	int64_t value = -1;
+	char *desc;
+
+	if (pread(fd, &h, sizeof(h), 0) != sizeof(h) || h.name_size > 256)
+		bail("statistics");
+	size_t size = sizeof(struct kvm_stats_desc) + h.name_size;
+
+	desc = zalloc(size);
+	for (unsigned int i = 0; i < h.num_desc && value < 0; i++) {
+		struct kvm_stats_desc *d = (struct kvm_stats_desc *)desc;
+
+		if (pread(fd, desc, size, h.desc_offset + i * size) != (ssize_t)size)
+			bail("statistics");
+		if (!strcmp(desc + sizeof(*d), name) &&
+		    pread(fd, &value, 8, h.data_offset + d->offset) != 8)
+			bail("statistics");
+	}
+	free(desc);
+	return value;
+}
+
+static void test_stats(void)
+{
+	int fd = ioctl(vcpu, KVM_GET_STATS_FD, 0);
+	int64_t before;
+
+	check(fd >= 0 && ioctl(dev, KVM_CHECK_EXTENSION, KVM_CAP_BINARY_STATS_FD) == 1,
+	      "a vCPU has statistics");
+	before = stat_of(fd, "exits");
+	start((const uint8_t[]){ 0x0f, 0xa2, 0xf4 }, 3);	/* CPUID, HLT */
+	check(!ioctl(vcpu, KVM_RUN, 0) && run->exit_reason == KVM_EXIT_HLT &&
+	      before > 0 && stat_of(fd, "exits") >= before + 2, "its exits are counted");
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	dev = open_device(argc, argv);
@@ -285,6 +336,7 @@ int main(int argc, char **argv)
 	test_translate();
 	test_events();
 	test_debug();
+	test_stats();
 	check(ioctl(vcpu, _IO(KVMIO, 0xee), 0) && (errno == EINVAL || errno == ENOTTY),
 	      "an unknown ioctl of a vCPU");
 	check(ioctl(vm, _IO(KVMIO, 0xee), 0) && errno == ENOTTY, "of a VM: ENOTTY");

@@ -73,10 +73,14 @@ u64 cvmm_supported_xcr0(void)
 	       (XFEATURE_MASK_FPSSE | XFEATURE_MASK_YMM | XFEATURE_MASK_AVX512);
 }
 
+/*
+ * Bits of a guest-physical address that the nested tables, of as many levels as the
+ * host's own, can say.  The processor's are the kernel's value: memory encryption may
+ * have taken bits away.
+ */
 u8 cvmm_host_maxphyaddr(void)
 {
-	/* The kernel's value: memory encryption may have taken bits away. */
-	return boot_cpu_data.x86_phys_bits;
+	return min_t(u8, boot_cpu_data.x86_phys_bits, pgtable_l5_enabled() ? 52 : 48);
 }
 
 /* Bytes of an XSAVE area in standard form with all that is offered. */

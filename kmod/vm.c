@@ -296,7 +296,8 @@ int cvmm_vm_create(unsigned long type)
 	mmgrab(current->mm);
 	vm->mm = current->mm;
 	vm->tsc_khz = tsc_khz;
-	vm->maxphyaddr = cvmm_host_maxphyaddr();
+	/* What the processor judges reserved bits by, beyond what can be mapped perhaps. */
+	vm->maxphyaddr = boot_cpu_data.x86_phys_bits;
 	err = init_srcu_struct(&vm->srcu);
 	if (err)
 		goto free_vm;

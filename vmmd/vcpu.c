@@ -672,8 +672,7 @@ static int share_apic(struct vcpu *v)
 	};
 	void *page;
 
-	/* Guests of several hosts: not yet. */
-	if (v->m->conf->nr_nodes > 1 || !engine_has_apic(v->m->engine_fd))
+	if (!engine_has_apic(v->m->engine_fd))
 		return 0;
 	if (ioctl(v->fd, CVMM_VCPU_SET_APIC, &config))
 		return -1;

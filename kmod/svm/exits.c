@@ -13,13 +13,14 @@
 
 /*
  * Length of the intercepted instruction: from the hardware where it saves the
- * next RIP, else by decoding.  @op: what it must be; anything else means that
- * another CPU changed the code since.  > 0 the length, 0 enter the guest again,
+ * next RIP, else by decoding.  @op, @other: what it must be; anything else means
+ * that another CPU changed the code since.  > 0 the length, 0 enter the guest again,
  * < 0 -errno.
  */
-static int insn_len(struct cvmm_vcpu *vcpu, u16 op)
+static int insn_len_of(struct cvmm_vcpu *vcpu, u16 op, u16 other)
 {
 	const struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
+	const struct insn *insn = &vcpu->emu.insn;
 	int r;
 
 	if (svm_features & SVM_FEAT_NRIPS && c->next_rip - vcpu->rip - 1 < INSN_MAX_LEN)
@@ -27,7 +28,12 @@ static int insn_len(struct cvmm_vcpu *vcpu, u16 op)
 	r = cvmm_decode_at_rip(vcpu);
 	if (r)
 		return r < 0 ? r : 0;
-	return vcpu->emu.insn.op == op ? vcpu->emu.insn.len : 0;
+	return insn->op == op || insn->op == other ? insn->len : 0;
+}
+
+static int insn_len(struct cvmm_vcpu *vcpu, u16 op)
+{
+	return insn_len_of(vcpu, op, op);
 }
 
 /* What insn_len() said when it is not a length. */
@@ -65,10 +71,13 @@ static int handle_xsetbv(struct cvmm_vcpu *vcpu)
 	return len > 0 ? cvmm_exit_xsetbv(vcpu, len) : no_len(len);
 }
 
-/* Nothing here depends on a guest's caches. */
-static int handle_skip(struct cvmm_vcpu *vcpu, u16 op)
+/*
+ * WBINVD and INVD: nothing here depends on a guest's caches.  QEMU's emulation (7.2)
+ * reports the latter as the former.
+ */
+static int handle_wbinvd(struct cvmm_vcpu *vcpu)
 {
-	int len = insn_len(vcpu, op);
+	int len = insn_len_of(vcpu, INSN_WBINVD, INSN_INVD);
 
 	if (len <= 0)
 		return no_len(len);
@@ -441,9 +450,8 @@ int svm_handle_exit(struct cvmm_vcpu *vcpu)
 	case SVM_EXIT_XSETBV:
 		return handle_xsetbv(vcpu);
 	case SVM_EXIT_WBINVD:
-		return handle_skip(vcpu, INSN_WBINVD);
 	case SVM_EXIT_INVD:
-		return handle_skip(vcpu, INSN_INVD);
+		return handle_wbinvd(vcpu);
 	case SVM_EXIT_IRET:
 		return handle_iret(vcpu);
 	case SVM_EXIT_READ_CR0 ... SVM_EXIT_READ_CR0 + 15:

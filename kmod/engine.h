@@ -131,6 +131,7 @@ struct cvmm_vm {
 	u8 maxphyaddr;			/* the guest's, see cpuid.c */
 
 	struct cvmm_mmu mmu;
+	u32 max_vcpu_id;		/* ids of vCPUs are below, if set by user space */
 	u32 nr_vcpus;			/* entries of vcpus, published with release */
 	struct cvmm_vcpu *vcpus[CVMM_MAX_VCPUS];
 	u32 tsc_khz;

@@ -231,8 +231,8 @@ static int run_loop(struct cvmm_vcpu *vcpu)
 /*
  * cvmm_vcpu_run() - KVM_RUN
  *
- * Under vcpu->mutex.  0 with run->exit_reason set; -EINTR on a signal or
- * immediate_exit; -EIO when the space has failed.
+ * Under vcpu->mutex.  0 with run->exit_reason set; -EINTR on a signal, with
+ * KVM_EXIT_INTR there, or on immediate_exit; -EIO when the space has failed.
  */
 int cvmm_vcpu_run(struct cvmm_vcpu *vcpu)
 {
@@ -250,7 +250,6 @@ int cvmm_vcpu_run(struct cvmm_vcpu *vcpu)
 	cvmm_vcpu_load(vcpu);
 	fpu_swap_kvm_fpstate(&vcpu->fpu, true);
 
-	run->exit_reason = KVM_EXIT_UNKNOWN;
 	run->flags = 0;
 	cr8 = READ_ONCE(run->cr8);
 	if (cr8 > 15) {
@@ -279,10 +278,11 @@ int cvmm_vcpu_run(struct cvmm_vcpu *vcpu)
 	}
 completed:
 	if (cvmm_immediate_exit(run)) {
-		run->exit_reason = KVM_EXIT_INTR;
+		/* exit_reason stays, as on KVM, whose users complete an exit so before they look. */
 		r = -EINTR;
 		goto out;
 	}
+	run->exit_reason = KVM_EXIT_UNKNOWN;
 	r = run_loop(vcpu);
 out:
 	cvmm_count(&vcpu->vm->stats, CVMM_EE_USER);
@@ -442,7 +442,7 @@ int cvmm_vcpu_create(struct cvmm_vm *vm, unsigned long id)
 		goto destroy_hw;
 	}
 	mutex_lock(&vm->lock);
-	err = vm->nr_vcpus == CVMM_MAX_VCPUS ? -EINVAL : 0;
+	err = vm->nr_vcpus == CVMM_MAX_VCPUS || (vm->max_vcpu_id && id >= vm->max_vcpu_id) ? -EINVAL : 0;
 	for (i = 0; i < vm->nr_vcpus; i++)
 		if (vm->vcpus[i]->id == id)
 			err = -EEXIST;

@@ -180,6 +180,22 @@ void cvmm_vm_kick_all(struct cvmm_vm *vm)
 		cvmm_apic_notify(vm->vcpus[i]);
 }
 
+/* KVM_CAP_MAX_VCPU_ID: once; the same again does no harm. */
+static int limit_vcpu_ids(struct cvmm_vm *vm, u64 max)
+{
+	int ret = 0;
+
+	if (max > CVMM_MAX_VCPU_ID)
+		return -EINVAL;
+	mutex_lock(&vm->lock);
+	if (!vm->max_vcpu_id)
+		vm->max_vcpu_id = max;
+	else if (vm->max_vcpu_id != max)
+		ret = -EINVAL;
+	mutex_unlock(&vm->lock);
+	return ret;
+}
+
 static int vm_enable_cap(struct cvmm_vm *vm, const struct kvm_enable_cap *cap)
 {
 	unsigned int i;
@@ -195,6 +211,8 @@ static int vm_enable_cap(struct cvmm_vm *vm, const struct kvm_enable_cap *cap)
 			return -EINVAL;
 		WRITE_ONCE(vm->user_msr_mask, cap->args[0]);
 		return 0;
+	case KVM_CAP_MAX_VCPU_ID:
+		return limit_vcpu_ids(vm, cap->args[0]);
 	default:
 		return -EINVAL;
 	}

@@ -112,6 +112,21 @@ static void test_msrs(void)
 	free(list);
 }
 
+static void test_vcpu_ids(void)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_MAX_VCPU_ID, .args = { 2 } };
+	int other = ioctl(dev, KVM_CREATE_VM, 0), fd;
+
+	check(!ioctl(other, KVM_ENABLE_CAP, &cap) && ioctl(other, KVM_CREATE_VCPU, 2) < 0 &&
+	      errno == EINVAL, "no vCPU beyond the limit of ids");
+	fd = ioctl(other, KVM_CREATE_VCPU, 1);
+	cap.args[0] = 3;
+	check(fd >= 0 && ioctl(other, KVM_ENABLE_CAP, &cap) && errno == EINVAL,
+	      "the limit is set once");
+	close(fd);
+	close(other);
+}
+
 static long msr(unsigned long cmd, uint32_t index, uint64_t *val)
 {
 	struct { struct kvm_msrs head; struct kvm_msr_entry e; } m = {
@@ -332,6 +347,7 @@ int main(int argc, char **argv)
 	test_sregs2();
 	test_xsave();
 	test_msrs();
+	test_vcpu_ids();
 	test_mce();
 	test_translate();
 	test_events();

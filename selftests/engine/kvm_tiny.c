@@ -105,8 +105,8 @@ static void test_io(void)
 	data[0] = 0xcd;
 	data[1] = 0xab;
 	run->immediate_exit = 1;
-	check(go() < 0 && errno == EINTR && (get_regs(vcpu).rax & 0xffff) == 0xabcd,
-	      "immediate_exit completes the IN and stops");
+	check(go() < 0 && errno == EINTR && (get_regs(vcpu).rax & 0xffff) == 0xabcd &&
+	      run->exit_reason == KVM_EXIT_IO, "immediate_exit completes the IN, stops, and is no exit");
 	run->immediate_exit = 0;
 	check(!go() && run->exit_reason == KVM_EXIT_IO && run->io.size == 4 &&
 	      *(uint32_t *)((uint8_t *)run + run->io.data_offset) == 0x12345678, "dword OUT");

@@ -161,7 +161,7 @@ check-long: deps modules-all programs guest
 # SAN=kcsan on one that finds data races, of one with two.
 SAN	?= debug
 SAN_TESTS_debug := module-load space-local space-messages space-failure space-fuzz space-cycle \
-	       space-pair space-stress engine-tiny engine-memory engine-large engine-state engine-fuzz \
+	       space-pair space-stress engine-tiny engine-memory engine-large engine-state engine-apic engine-fuzz \
 	       bare-cvmm guest-cvmm no-memory planted
 SAN_TESTS_kcsan := space-stress-smp guest-cvmm-smp
 
@@ -171,6 +171,12 @@ check-debug: deps debug-kernel
 
 debug-kernel:
 	@scripts/debug-kernel $(SAN)
+
+# The kernel's own tests of KVM, on our engine and on KVM.
+.PHONY: check-kselftest
+check-kselftest: deps
+	@+$(MAKE) --no-print-directory module kselftest KVER=6.1
+	@selftests/run -f selftests/kselftest/tests.list $(T)
 
 check-unit: $(TESTS)
 	@CVMM_UNIT_TESTS="$(TESTS)" selftests/run --unit
@@ -256,6 +262,7 @@ help:
 	@echo 'make soak           its simulator and fuzzers, for long (SEEDS=1000 SEED=1: 64 hosts)'
 	@echo 'make check-debug    the tests on a kernel with lockdep, KASAN and the like,'
 	@echo '                    which it builds first (make debug-kernel); SAN=kcsan: data races'
+	@echo 'make check-kselftest  the KVM selftests of the kernel source, on our engine and on KVM'
 	@echo 'make module         cvmm.ko, in $(KOUT)'
 	@echo 'make programs       vmmd, cvmm-run, cvmm, in build/'
 	@echo 'make guest          build/guest.img, the initramfs of the demo and the tests'

@@ -229,6 +229,17 @@ bench-guest-built: module programs guest $(O)/bench-guest.img
 	selftests/bench/guest-report -o $(O)/bench-guest.json -p $(O)/bench-guest.svg \
 		$(foreach c,kvm cvmm $(BENCH_HOSTS:%=cvmm-%),$(c)=$(O)/bench-guest/$(c))
 
+# Remote faults beside raw round trips of the same bytes; build/bench-links.json.
+.PHONY: bench-links bench-links-built
+bench-links: deps
+	@+$(MAKE) --no-print-directory bench-links-built KVER=6.1
+
+bench-links-built: module programs
+	rm -rf $(O)/bench-links
+	scripts/hosts run -q -n 2 -k 6.1 -t 1200 -o $(O)/bench-links -- selftests/bench/links.sh $(BENCH_ROUNDS)
+	@grep '^#' $(O)/bench-links/host0.log
+	@cp $(O)/bench-links/host0/links.json $(O)/bench-links.json
+
 # ---- the demo ---------------------------------------------------------------
 
 .PHONY: demo demo-built
@@ -255,6 +266,7 @@ help:
 	@echo 'make check-long     tests that take long (selftests/long.list)'
 	@echo 'make bench          our engine against KVM, in BENCH_ROUNDS=$(BENCH_ROUNDS) rounds on one'
 	@echo '                    emulated host of BENCH_CPUS=$(BENCH_CPUS); also in build/bench.json'
+	@echo 'make bench-links    remote faults beside raw round trips, TCP and RDMA'
 	@echo 'make bench-guest    workloads on stock KVM, on our engine, on BENCH_HOSTS="$(BENCH_HOSTS)" emulated'
 	@echo '                    hosts: time, faults, bytes; also in build/bench-guest.json and .svg'
 	@echo 'make model          the coherence protocol, model-checked (model-full: longer)'

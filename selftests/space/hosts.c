@@ -33,17 +33,18 @@ static struct sockaddr_in address(unsigned int host)
 	return addr;
 }
 
+/* Returns when the other host listens no more: the next call is for its next listener. */
 static int call(unsigned int host)
 {
 	struct sockaddr_in addr = address(host);
-	uint8_t me = (uint8_t)this_host();
+	uint8_t me = (uint8_t)this_host(), ack;
 	int s;
 
 	for (int i = 0; i < 300; i++) {
 		s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		if (!connect(s, (struct sockaddr *)&addr, sizeof(addr))) {
-			if (write(s, &me, 1) != 1)
-				die("write");
+			if (write(s, &me, 1) != 1 || recv(s, &ack, 1, MSG_WAITALL) != 1)
+				die("the other host");
 			return s;
 		}
 		close(s);
@@ -52,15 +53,29 @@ static int call(unsigned int host)
 	die("connect");
 }
 
-static int answer(int listener, unsigned int *host)
+/* The calls of hosts 0 to @nr - 1, to @socks. */
+static void answer(unsigned int nr, int *socks)
 {
-	int s = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-	uint8_t who;
+	struct sockaddr_in addr = address(this_host());
+	int one = 1, l, s;
+	uint8_t who = 0;
 
-	if (s < 0 || recv(s, &who, 1, MSG_WAITALL) != 1 || who >= MAX_NODES)
-		die("accept");
-	*host = who;
-	return s;
+	if (!nr)
+		return;
+	l = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	setsockopt(l, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (l < 0 || bind(l, (struct sockaddr *)&addr, sizeof(addr)) || listen(l, MAX_NODES))
+		die("listen");
+	for (unsigned int i = 0; i < nr; i++) {
+		s = accept4(l, NULL, NULL, SOCK_CLOEXEC);
+		if (s < 0 || recv(s, &who, 1, MSG_WAITALL) != 1 || who >= nr)
+			die("accept");
+		socks[who] = s;
+	}
+	close(l);
+	for (unsigned int i = 0; i < nr; i++)
+		if (write(socks[i], &who, 1) != 1)
+			die("write");
 }
 
 /* As vmmd does it: what the ends have to know goes over a connection they trust. */
@@ -112,23 +127,22 @@ static void add_link(struct site *s, unsigned int host, int sock)
 	close(sock);
 }
 
-static int listen_here(void)
+int site_connect(void)
 {
-	struct sockaddr_in addr = address(this_host());
-	int one = 1, l = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int sock;
 
-	setsockopt(l, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (l < 0 || bind(l, (struct sockaddr *)&addr, sizeof(addr)) || listen(l, MAX_NODES))
-		die("listen");
-	return l;
+	if (!this_host())
+		return call(1);
+	answer(1, &sock);
+	return sock;
 }
 
 void site_open(struct site *s, const char *name, uint64_t id)
 {
 	struct cvmm_home_range ranges[MAX_NODES];
 	struct cvmm_space_config cfg;
-	unsigned int h, from;
-	int l, fd;
+	int socks[MAX_NODES];
+	unsigned int h;
 
 	config_init(&cfg, ranges, name, this_host(), s->nr, s->pages, id);
 	s->space = space_create(&cfg);
@@ -139,12 +153,9 @@ void site_open(struct site *s, const char *name, uint64_t id)
 		die("space");
 
 	/* Each host calls those above it, once those below have called it. */
-	l = listen_here();
-	for (h = 0; h < this_host(); h++) {
-		fd = answer(l, &from);
-		add_link(s, from, fd);
-	}
-	close(l);
+	answer(this_host(), socks);
+	for (h = 0; h < this_host(); h++)
+		add_link(s, h, socks[h]);
 	for (h = this_host() + 1; h < s->nr; h++)
 		add_link(s, h, call(h));
 }

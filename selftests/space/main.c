@@ -103,6 +103,7 @@ static const struct {
 	{ "rdma-remote", test_rdma_remote },
 	{ "faults", test_faults },
 	{ "split", test_split },
+	{ "latency", test_latency },
 };
 
 int main(int argc, char **argv)

@@ -57,6 +57,7 @@ static void remote_run(enum join join)
 	struct site s = { .nr = 2, .pages = PAGES, .join = join };
 	const unsigned int host = this_host();
 	struct cvmm_space_status status;
+	struct space_info info;
 	struct counters c;
 	volatile uint64_t begin = 0;
 	uint8_t *mem;
@@ -72,6 +73,11 @@ static void remote_run(enum join join)
 	     (unsigned long long)(counter(&c, "space.wait_ns") / 1000 /
 				  (counter(&c, "space.wait") ?: 1)),
 	     (unsigned long long)counter(&c, "dsm.tx_page"));
+
+	if (!space_info("remote", &info))
+		die("space_info");
+	ok(join == JOIN_RDMA ? !info.copied : info.copied > 0, "%llu bytes of pages were copied on the way",
+	   (unsigned long long)info.copied);
 
 	/* Word 1 of the last page: both are done and host 1 goes now. */
 	atomic_fetch_add((word *)(mem + (PAGES - 1) * PAGE + 8), 1);

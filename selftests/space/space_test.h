@@ -101,6 +101,8 @@ unsigned int this_host(void);
 /* The space and its links to all other hosts, which do the same. */
 void site_open(struct site *s, const char *name, uint64_t id);
 void site_close(struct site *s);
+/* A TCP connection between hosts 0 and 1, both of which call this. */
+int site_connect(void);
 
 /* ---- netlink (stats.c) */
 /* All counters of a space; counter() finds one, dying if it is unknown. */
@@ -144,5 +146,6 @@ void test_rdma_remove(void);
 void test_rdma_remote(void);
 void test_faults(void);
 void test_split(void);
+void test_latency(void);
 
 #endif /* SPACE_TEST_H */

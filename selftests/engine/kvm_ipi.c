@@ -131,8 +131,12 @@ static void test_cost(long cpus)
 	}
 	check(*word(TAKEN) == nr && d[IPI] == nr + 1, "all come, and one more");
 	check(d[MSR] == 2 * nr + 1, "one exit to send each, one for its EOI");
-	/* Twice when the delivery itself misses a page, at first. */
-	check(d[INJECTED] >= nr + 1 && d[INJECTED] < nr + 5 && !d[WINDOW],
+	/*
+	 * Twice when the delivery itself misses a page, at first.  The guest can take each at
+	 * once: it loops with interrupts on.  But QEMU can begin a guest in the interrupt
+	 * shadow of the host's STI (ENGINE.rst), and an exit just then asks for a window.
+	 */
+	check(d[INJECTED] >= nr + 1 && d[INJECTED] < nr + 5 && d[WINDOW] <= nr / 10,
 	      "each is delivered at the entry that follows");
 	/* One that exits just then, for another reason, needs none. */
 	if (cpus > 1)

@@ -380,9 +380,9 @@ static const struct workload workloads[] = {
 	{ "fork",	50,	"forks",	run_fork,	NULL },
 	{ "hackbench",	10,	"messages",	run_hackbench,	has_hackbench },
 	{ "compile",	5,	"files",	run_compile,	has_compiler },
-	{ "chase",	20,	"steps",	run_chase,	prepare_chase },
-	{ "stream",	50,	"MiB",		run_stream,	prepare_stream },
-	{ "server",	100000,	"requests",	run_server,	prepare_server },
+	{ "chase",	300,	"steps",	run_chase,	prepare_chase },
+	{ "stream",	200,	"MiB",		run_stream,	prepare_stream },
+	{ "server",	500000,	"requests",	run_server,	prepare_server },
 	{ "locks",	2000,	"turns",	run_locks,	prepare_locks },
 	{ "pipe",	500,	"messages",	run_pipe,	prepare_pipe },
 };

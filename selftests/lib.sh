@@ -133,6 +133,19 @@ cluster_key()
 	(umask 077 && printf 'cvmm-key-1 %.64s\n' "$(echo 7741 | sha256sum)" >/etc/cvmm/cluster.key)
 }
 
+# vmmd_up, vmmd_down: vmmd on an emulated host, with the cluster key; it logs to
+# $CVMM_OUT/vmmd.log.  vmmd_up returns when it listens, $vmmd is its process.
+vmmd_listens()	{ [ -n "$(ss -H -l -t -n 'sport = :7741')" ] || ! kill -0 "$vmmd"; }
+vmmd_up()
+{
+	cluster_key || return
+	mkdir -p /run/cvmm
+	"$CVMM_TREE/build/vmmd" >"$CVMM_OUT/vmmd.log" 2>&1 &
+	vmmd=$!
+	until_ok 20 vmmd_listens && kill -0 "$vmmd"
+}
+vmmd_down()	{ kill -TERM "$vmmd" && wait "$vmmd"; }
+
 # guest_tap FILE: the points that a guest's /init printed on its console (lines
 # after "cvmm: ", see guest/init.c) become points here; a console without the
 # closing line is a failure, with its last lines as diagnostics.

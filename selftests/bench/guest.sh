@@ -82,17 +82,6 @@ config()
 	END
 }
 
-vmmd_up()
-{
-	cluster_key || return
-	mkdir -p /run/cvmm
-	build/vmmd >"$CVMM_OUT/vmmd.log" 2>&1 &
-	vmmd=$!
-	until_ok 20 listens
-}
-listens() { [ -n "$(ss -H -l -t -n 'sport = :7741')" ]; }
-vmmd_down() { kill -TERM $vmmd && wait $vmmd; }
-
 ends_well()
 {
 	cat <&"${GUEST[0]}" >/dev/null

@@ -44,29 +44,8 @@ nodes()
 	done
 }
 
-vmmd_up()
-{
-	local i
-
-	cluster_key || return 1
-	mkdir -p /run/cvmm
-	build/vmmd >"$CVMM_OUT/vmmd.log" 2>&1 &
-	vmmd=$!
-	for i in $(seq 100); do
-		[ -n "$(ss -H -l -t -n 'sport = :7741')" ] && return 0
-		kill -0 $vmmd || return 1
-		sleep 0.2
-	done
-	return 1
-}
-
 # Sockets with kernel TLS that this host has had.
 tls_sockets()	{ awk '$1 == "TlsTxSw" { n = $2 } END { print n + 0 }' /proc/net/tls_stat; }
-
-vmmd_down()
-{
-	kill -TERM $vmmd && wait $vmmd
-}
 
 # counters PATTERN: the sum over all nodes of the counters whose names match
 counters()

@@ -5,8 +5,8 @@
  * chapter 16).
  *
  * Pure: the state is a struct cvmm_apic_page, the rest comes through callbacks.  vmmd
- * does what is rare on the same page (vmmd/lapic.c).  Nothing here needs user space,
- * so that the module can serve a page that it shares with vmmd; it does not yet.
+ * does what is rare on the same page (vmmd/lapic.c).  Nothing here needs user space:
+ * the module serves the page that it shares with vmmd (apic.c).
  *
  * Whatever the page holds, and if it changes at any moment, these functions end, stay
  * within it and return values in their range.

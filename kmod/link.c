@@ -148,14 +148,17 @@ long cvmm_transport_endpoint(u32 transport, void __user *uarg)
 static struct cvmm_msg *queue_pop(struct cvmm_link *link)
 {
 	struct cvmm_msg *msg;
+	bool calm = false;
 
 	spin_lock(&link->lock);
 	msg = list_first_entry_or_null(&link->queue, struct cvmm_msg, node);
 	if (msg) {
 		list_del(&msg->node);
-		link->queued--;
+		calm = --link->queued == CVMM_LINK_CALM;
 	}
 	spin_unlock(&link->lock);
+	if (calm && wq_has_sleeper(&link->settled))
+		wake_up_all(&link->settled);
 	return msg;
 }
 
@@ -282,7 +285,8 @@ void cvmm_link_settle(struct cvmm_link *link)
 	if (READ_ONCE(link->queued) <= CVMM_LINK_BUSY)
 		return;
 	queue_work(link->space->wq, &link->tx_work);
-	flush_work(&link->tx_work);
+	/* For as long as the peer likes, if it takes a few bytes now and then. */
+	wait_event_interruptible(link->settled, READ_ONCE(link->queued) <= CVMM_LINK_CALM);
 }
 
 /* ---------------------------------------------------------- receiving */
@@ -410,6 +414,7 @@ struct cvmm_link *cvmm_link_create(struct cvmm_space *space, u32 host)
 	mutex_init(&link->attach_lock);
 	spin_lock_init(&link->lock);
 	INIT_LIST_HEAD(&link->queue);
+	init_waitqueue_head(&link->settled);
 	mutex_init(&link->tx_mutex);
 	INIT_WORK(&link->tx_work, link_tx_work);
 	return link;
@@ -513,6 +518,7 @@ void cvmm_link_shutdown(struct cvmm_link *link)
 	if (link->ops)
 		link->ops->shutdown(link);
 	mutex_unlock(&link->attach_lock);
+	wake_up_all(&link->settled);
 
 	list_for_each_entry_safe(msg, next, &drop, node)
 		cvmm_msg_free(link, msg);

@@ -14,6 +14,7 @@
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/types.h>
+#include <linux/wait.h>
 #include <linux/workqueue.h>
 
 #include "../dsm/dsm.h"
@@ -35,8 +36,9 @@ struct page;
  */
 #define CVMM_LINK_MAX_QUEUED	65536
 
-/* Above this, cvmm_link_settle() waits. */
+/* Above the one, cvmm_link_settle() waits, until there are no more than the other. */
 #define CVMM_LINK_BUSY		1024
+#define CVMM_LINK_CALM		(CVMM_LINK_BUSY / 2)
 
 /**
  * struct cvmm_msg - a message on its way out
@@ -119,6 +121,7 @@ enum cvmm_link_state {
  * @transport:	its number, 0 until attached; for who holds no lock
  * @priv:	the transport's
  * @lock:	protects @state, @queue, @queued, @queued_max
+ * @settled:	who waits in cvmm_link_settle()
  * @tx_mutex:	held by whoever calls xmit()
  * @tx_work:	sends what could not be sent without waiting
  */
@@ -135,6 +138,7 @@ struct cvmm_link {
 	struct list_head queue;
 	u32 queued;
 	u32 queued_max;		/* so far */
+	wait_queue_head_t settled;
 
 	struct mutex tx_mutex;
 	struct work_struct tx_work;
@@ -189,8 +193,8 @@ void cvmm_link_send(struct cvmm_link *link, const struct dsm_msg *msg, struct pa
 
 /*
  * For senders whom nobody waits for, after cvmm_link_send(): while very much is
- * queued, wait until it is sent or the link has ended (CVMM_LINK_TIMEOUT_MS).  Not
- * under a page lock.
+ * queued, wait until most of it is sent, the link has ended, or a signal comes; a
+ * peer that takes bytes, but few, makes that long.  Not under a page lock.
  */
 void cvmm_link_settle(struct cvmm_link *link);
 

@@ -119,7 +119,7 @@ void cvmm_space_announce_apic(struct cvmm_space *space, u32 id);
 /*
  * Send an interrupt to the host with APIC id @id (anything; need not be @irq's
  * destination).  False, and nothing done, when none has announced it.  Process
- * context; waits, 4 s at most, for the network while too much is queued for it.
+ * context; waits for the network while too much is queued for it, or for a signal.
  */
 bool cvmm_space_send_irq(struct cvmm_space *space, u32 id, const struct cvmm_irq *irq);
 /*

@@ -8,7 +8,9 @@
 #include "dsm/dsm.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +18,8 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 /* dsm/PROTOCOL.rst, "Interrupts between hosts" */
@@ -225,6 +229,104 @@ static void test_flood(void)
 	check(!bad, "all arrive");
 }
 
+/* A few bytes now and then: the link is not dead, and what waits for it goes on for minutes. */
+static void drip(void)
+{
+	uint8_t some[DSM_WIRE_SIZE];
+
+	for (unsigned int host = 2; host < HOSTS; host++)
+		close(sock[host]);
+	while (recv(sock[1], some, sizeof(some) / 2, 0) > 0)
+		usleep(50000);
+	_exit(0);
+}
+
+/* A VMM whose guest does nothing but send interrupts to host 1, which drips. */
+static void send_for_ever(int dripper_out)
+{
+	uint8_t *loop, back[] = { 0xeb, 0 };	/* jmp */
+	pid_t pid;
+
+	join(3);
+	announce(1, 1);
+	if (!arrives(1, 0x34))
+		_exit(100);
+	pid = fork();
+	if (!pid)
+		drip();
+	if (pid < 0 || write(dripper_out, &pid, sizeof(pid)) != sizeof(pid))
+		_exit(101);
+	reset(0, true);
+	loop = code;
+	emit_icr(1, 0x4070);
+	back[1] = loop - (code + sizeof(back));
+	emit(back, sizeof(back));
+	for (;;)
+		ioctl(vcpu[0], KVM_RUN, 0);
+}
+
+/* The letter in /proc/PID/stat */
+static char state_of(pid_t pid)
+{
+	char path[40], buf[256] = "";
+	const char *end;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	fd = open(path, O_RDONLY);
+	if (fd < 0 || read(fd, buf, sizeof(buf) - 1) < 0)
+		bail(path);
+	close(fd);
+	end = strrchr(buf, ')');
+	return end ? end[2] : '?';
+}
+
+static bool stops_running(pid_t pid)
+{
+	unsigned int asleep = 0;
+
+	for (unsigned int i = 0; i < 2000 && asleep < 20; i++) {
+		asleep = strchr("SD", state_of(pid)) ? asleep + 1 : 0;
+		usleep(10000);
+	}
+	return asleep == 20;
+}
+
+static unsigned long now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* The dripper keeps space and link: nothing but the signal can end the sender's wait. */
+static void test_drip(void)
+{
+	unsigned long begin;
+	pid_t pid, dripper;
+	int out[2], status;
+
+	if (pipe(out))
+		bail("pipe");
+	fflush(stdout);
+	pid = fork();
+	if (!pid)
+		send_for_ever(out[1]);
+	close(out[1]);
+	if (pid < 0 || read(out[0], &dripper, sizeof(dripper)) != sizeof(dripper))
+		bail("no sender");
+	close(out[0]);
+	check(stops_running(pid), "who sends without end waits for a host that is slow to listen");
+	begin = now_ms();
+	kill(pid, SIGKILL);
+	while (!waitpid(pid, &status, WNOHANG) && now_ms() - begin < 5000)
+		usleep(5000);
+	check(now_ms() - begin < 2000, "SIGKILL ends that at once (%lu ms)", now_ms() - begin);
+	kill(dripper, SIGKILL);
+	waitpid(pid, &status, 0);
+}
+
 /* Each ends the space, with its sender's name. */
 static void test_bad(void)
 {
@@ -305,6 +407,7 @@ int main(int argc, char **argv)
 	test_in();
 	test_flood();
 	leave();
+	test_drip();
 	test_bad();
 	test_random();
 	return tap_done();

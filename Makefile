@@ -189,6 +189,17 @@ model:
 model-full:
 	@BUILD=$(O) dsm/model/run.sh -l
 
+# What peers and strangers may send, to all that decodes it: FUZZ inputs of each kind.
+.PHONY: fuzz
+FUZZ ?= 1000000
+fuzz: $(addprefix $(O)/tests/,vmmd/test_proto vmmd/test_tls kmod/test_rdma_wire) \
+	$(O)/dsm-fuzz-wire $(O)/dsm-fuzz-core
+	$(O)/tests/kmod/test_rdma_wire
+	$(O)/dsm-fuzz-wire $(FUZZ)
+	$(O)/dsm-fuzz-core $(FUZZ)
+	CVMM_FUZZ_ROUNDS=$(FUZZ) $(O)/tests/vmmd/test_proto
+	CVMM_FUZZ_ROUNDS=$(FUZZ) $(O)/tests/vmmd/test_tls
+
 modules-all:
 	@+$(MAKE) --no-print-directory module KVER=6.1
 	@+$(MAKE) --no-print-directory module KVER=6.12
@@ -272,6 +283,7 @@ help:
 	@echo 'make model          the coherence protocol, model-checked (model-full: longer)'
 	@echo 'make bench-sim      messages, bytes and latencies of 2 to 64 simulated hosts'
 	@echo 'make soak           its simulator and fuzzers, for long (SEEDS=1000 SEED=1: 64 hosts)'
+	@echo 'make fuzz           what peers and strangers may send, FUZZ=$(FUZZ) inputs of each kind'
 	@echo 'make check-debug    the tests on a kernel with lockdep, KASAN and the like,'
 	@echo '                    which it builds first (make debug-kernel); SAN=kcsan: data races'
 	@echo 'make check-kselftest  the KVM selftests of the kernel source, on our engine and on KVM'

@@ -4,9 +4,23 @@
 #define VMMD_TESTS_FUZZ_H
 
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 
-static uint64_t rng = 88172645463325252ULL;	/* the seed; never 0 */
+#define USUAL_SEED	88172645463325252ULL
+
+static uint64_t rng = USUAL_SEED;	/* never 0 */
+
+/* Begin with CVMM_SEED of the environment, or the usual numbers; says which. */
+static inline void seed(void)
+{
+	const char *s = getenv("CVMM_SEED");
+
+	rng = s ? strtoull(s, NULL, 0) : 0;
+	if (!rng)
+		rng = USUAL_SEED;
+	printf("CVMM_SEED=%llu\n", (unsigned long long)rng);
+}
 
 static inline uint64_t rnd(void)
 {

@@ -2,8 +2,8 @@
 /*
  * The messages between programs: what is encoded comes back, and whatever else
  * comes in is refused without harm.  The last tests feed mutated and random
- * bytes to every decoder, from a seed that they print; CVMM_FUZZ_ROUNDS makes
- * them longer.
+ * bytes to every decoder, from CVMM_SEED; CVMM_FUZZ_ROUNDS makes them
+ * longer.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cmocka.h>
 
@@ -323,8 +322,7 @@ static void test_fuzz_messages(void **state)
 	size_t len[5];
 
 	(void)state;
-	rng = (uint64_t)time(NULL) | 1;
-	print_message("seed %llu\n", (unsigned long long)rng);
+	seed();
 	memset(good, 0, sizeof(good));
 	len[0] = (size_t)make_start(good[0], sizeof(good[0]));
 	hello_encode(good[1], &h);
@@ -367,8 +365,7 @@ static void test_fuzz_conf(void **state)
 	size_t len;
 
 	(void)state;
-	rng = (uint64_t)time(NULL) | 1;
-	print_message("seed %llu\n", (unsigned long long)rng);
+	seed();
 	for (i = 0; i < rounds(30000); i++) {
 		len = 0;
 		if (rnd() & 1)

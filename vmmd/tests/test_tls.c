@@ -416,7 +416,7 @@ static void test_fuzz_records(void **state)
 	long size;
 
 	(void)state;
-	print_message("seed %llu\n", (unsigned long long)rng);
+	seed();
 	for (i = 0; i < n; i++) {
 		len = 1 + rnd() % 256;
 		tx.seq = 5;
@@ -456,7 +456,7 @@ static void test_fuzz_handshake(void **state)
 	tls_end(client);
 	close(pair[0]);
 	close(pair[1]);
-	print_message("seed %llu\n", (unsigned long long)rng);
+	seed();
 	for (i = 0; i < rounds(2000); i++) {
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
 		memcpy(bad, good, (size_t)len);

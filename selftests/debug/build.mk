@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Tests for a debug kernel alone.
-$(call program,nomem,selftests/debug/nomem.c)
+$(call program,nomem,$(wildcard selftests/debug/*.c) selftests/engine/kvm_vm.c,libnl-3.0 libnl-genl-3.0)
 
 # A module of faults, to see whether they are found.
 PLANTED := $(O)/planted-$(KNAME)

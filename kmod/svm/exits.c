@@ -408,6 +408,9 @@ int svm_handle_exit(struct cvmm_vcpu *vcpu)
 	const struct vmcb_control_area *c = &svm->vmcb->control;
 	u32 code = c->exit_code;
 
+	/* Not entered for want of memory: the next run tries again. */
+	if (svm->no_tables)
+		return svm->no_tables;
 	if (svm->entry_failed || code == (u32)SVM_EXIT_ERR) {
 		vcpu->run->exit_reason = KVM_EXIT_FAIL_ENTRY;
 		vcpu->run->fail_entry.hardware_entry_failure_reason =

@@ -48,7 +48,7 @@ struct svm_vcpu {
 	bool irq_window;		/* VINTR is intercepted */
 	bool awaiting_iret;		/* an IRET that ends an NMI was met at iret_rip */
 	u64 iret_rip;
-	bool no_tables;			/* no memory for them: the guest is not entered */
+	int no_tables;			/* -ENOMEM: none for them, the guest is not entered */
 	bool tables_active;		/* the processor walks copies of the guest's tables */
 	struct svm_tables *tables;	/* see tables.c; NULL until they are first wanted */
 };

@@ -263,10 +263,16 @@ static void guest_logged(void)
 	need(log_dirty(), "KVM_MEM_LOG_DIRTY_PAGES");
 }
 
-/* In long mode, with page tables, of which the module makes copies. */
+/*
+ * In long mode, with page tables, of which the module makes copies; what it does is the
+ * handler of an interrupt that is to be delivered at once.
+ */
 static void guest_with_tables(void)
 {
+	struct kvm_regs regs = { .rip = CODE + 0x800, .rsp = STACK, .rflags = 0x202 };
+	struct kvm_interrupt irq = { .irq = 32 };
 	struct kvm_sregs s;
+	uint64_t *low;
 
 	put(CACHE, "1");
 	one_vcpu();
@@ -275,8 +281,16 @@ static void guest_with_tables(void)
 		*(uint64_t *)(node[0].mem + (TABLES + level) * PAGE) = (TABLES + level + 1) * PAGE | 3;
 	for (unsigned int i = 0; i < PAGES; i++)
 		((uint64_t *)(node[0].mem + (TABLES + 3) * PAGE))[i] = i * PAGE | 3;
+	memcpy(node[0].mem + CODE + 0x800, "\xe6\x80", 2);	/* out %al, $0x80: it got lost */
+	low = (uint64_t *)node[0].mem;
+	low[2 * irq.irq] = CODE | 8 << 16 | 0x8e00UL << 32;
+	low[0x101] = 0x209b00UL << 32;		/* 64-bit code */
 	real_mode(vcpu, 0);
 	s = get_sregs(vcpu);
+	s.idt.base = 0;
+	s.idt.limit = 0x7ff;
+	s.gdt.base = 0x800;
+	s.gdt.limit = 15;
 	s.cr0 = 0x80000011;			/* PG, ET, PE */
 	s.cr3 = TABLES * PAGE;
 	s.cr4 = 0x20;				/* PAE */
@@ -285,6 +299,8 @@ static void guest_with_tables(void)
 	s.cs.db = 0;
 	s.cs.type = 11;
 	set_sregs(vcpu, &s);
+	if (ioctl(vcpu, KVM_SET_REGS, &regs) || ioctl(vcpu, KVM_INTERRUPT, &irq))
+		bail("vCPU");
 }
 
 static void guest_joined(void)

@@ -341,6 +341,7 @@ u8 cvmm_guest_maxphyaddr(struct cvmm_vcpu *vcpu);
 #define CVMM_MSR_UNKNOWN	2
 int cvmm_msr_read(struct cvmm_vcpu *vcpu, u32 index, u64 *val, bool host);
 int cvmm_msr_write(struct cvmm_vcpu *vcpu, u32 index, u64 val, bool host);
+bool cvmm_apic_base_valid(struct cvmm_vcpu *vcpu, u64 val);
 int cvmm_get_msr_index_list(struct kvm_msr_list __user *arg);
 int cvmm_get_msr_feature_list(struct kvm_msr_list __user *arg);
 int cvmm_msr_io(struct cvmm_vcpu *vcpu, struct kvm_msrs __user *arg, bool write);

@@ -126,6 +126,14 @@ static bool valid_mtrr_type(u64 t)
 	return t < 8 && (1 << t) & 0x73;	/* UC, WC, WT, WP, WB */
 }
 
+/* Reserved bits, and x2APIC mode of a disabled APIC (APM vol. 2, 16.9). */
+bool cvmm_apic_base_valid(struct cvmm_vcpu *vcpu, u64 val)
+{
+	const u64 reserved = 0x2ff | ~(u64)0 << cvmm_guest_maxphyaddr(vcpu);
+
+	return !(val & reserved) && (val & MSR_IA32_APICBASE_ENABLE || !(val & X2APIC_ENABLE));
+}
+
 /* WRMSR, or KVM_SET_MSRS with @host; results as cvmm_msr_read(). */
 int cvmm_msr_write(struct cvmm_vcpu *vcpu, u32 index, u64 val, bool host)
 {
@@ -167,6 +175,8 @@ int cvmm_msr_write(struct cvmm_vcpu *vcpu, u32 index, u64 val, bool host)
 		/* LMA follows CR0.PG, for user space too, as on KVM: sregs restore it. */
 		return cvmm_set_efer(vcpu, val) ? CVMM_MSR_INVALID : 0;
 	case MSR_IA32_APICBASE:
+		if (!cvmm_apic_base_valid(vcpu, val))
+			return CVMM_MSR_INVALID;
 		/* The APIC is user space's: it sees moves and modes through kvm_run. */
 		vcpu->apic_base = val;
 		return 0;

@@ -238,7 +238,7 @@ static int set_sregs(struct cvmm_vcpu *vcpu, const struct kvm_sregs *s)
 	unsigned long vector;
 
 	if (s->cr0 & ~(u64)CR0_VALID || s->cr4 & ~cr4_valid() || s->efer & ~(u64)EFER_VALID ||
-	    s->cr8 > 15)
+	    s->cr8 > 15 || !cvmm_apic_base_valid(vcpu, s->apic_base))
 		return -EINVAL;
 	if (((s->cr0 & X86_CR0_NW) && !(s->cr0 & X86_CR0_CD)) ||
 	    ((s->cr0 & X86_CR0_PG) && !(s->cr0 & X86_CR0_PE)))

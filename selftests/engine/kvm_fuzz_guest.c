@@ -105,7 +105,7 @@ void random_mode(int vcpu)
 		s.ds.limit = s.es.limit = s.ss.limit = 0xffffffff;
 		s.ds.g = s.es.g = s.ss.g = 1;
 	}
-	s.apic_base = 0xfee00000 | rnd_below(4) << 10;
+	s.apic_base = 0xfee00000 | (const uint16_t[]){ 0, 0x800, 0x800, 0xc00 }[rnd_below(4)];
 	s.idt.base = rnd_below(MEM_SIZE);
 	s.idt.limit = rnd();
 	if (one_in(4))

@@ -68,6 +68,11 @@ static void test_sregs2(void)
 	s2.flags = 0;
 	s2.cr0 |= 1UL << 31;	/* paging without protection */
 	check(ioctl(vcpu, KVM_SET_SREGS2, &s2) && errno == EINVAL, "a bad CR0: EINVAL");
+	s = get_sregs(vcpu);
+	s.apic_base = 0x400;		/* x2APIC mode of a disabled APIC */
+	check(ioctl(vcpu, KVM_SET_SREGS, &s) && errno == EINVAL, "a bad APIC base: EINVAL");
+	s.apic_base = 0xfee00001;	/* reserved */
+	check(ioctl(vcpu, KVM_SET_SREGS, &s) && errno == EINVAL, "reserved bits of the APIC base: EINVAL");
 }
 
 static void test_xsave(void)

@@ -16,12 +16,6 @@
 #include "link.h"
 #include "space_priv.h"
 
-/*
- * The first message each way.  Fields: gfn is the space id, requester the
- * sender's host id, version a hash of the configuration, epoch the epoch.
- */
-#define CVMM_MSG_HELLO	DSM_MSG_LINK
-
 static struct kmem_cache *msg_cache;
 
 /* By CVMM_TRANSPORT_*; protected by transports_lock. */
@@ -38,6 +32,9 @@ static struct cvmm_msg *msg_alloc(const struct dsm_msg *hdr, struct page *page, 
 	msg->len = page ? hdr->length : 0;
 	msg->lane = hdr->type < DSM_MSG_LINK ? (u32)hdr->gfn : CVMM_LANE_LINK;
 	msg->sent = 0;
+	msg->packed = NULL;
+	msg->packed_len = 0;
+	msg->ready = false;
 	msg->page = page;
 	msg->frame = frame;
 	return msg;
@@ -56,6 +53,7 @@ static void payload_free(struct cvmm_link *link, struct page *page, bool frame)
 void cvmm_msg_free(struct cvmm_link *link, struct cvmm_msg *msg)
 {
 	payload_free(link, msg->page, msg->frame);
+	kfree(msg->packed);
 	kmem_cache_free(msg_cache, msg);
 }
 EXPORT_SYMBOL_GPL(cvmm_msg_free);
@@ -195,7 +193,10 @@ static int link_drain(struct cvmm_link *link, unsigned int flags)
 	int ret;
 
 	while ((msg = queue_pop(link))) {
-		size = DSM_WIRE_SIZE + msg->len;
+		if (link->ops->prepare && !msg->ready)
+			link->ops->prepare(link, msg);
+		msg->ready = true;
+		size = msg->packed ? msg->packed_len : DSM_WIRE_SIZE + msg->len;
 		ret = link->ops->xmit(link, msg, flags);
 		if (ret == -EAGAIN && queue_unpop(link, msg))
 			return -EAGAIN;
@@ -316,6 +317,7 @@ static int link_hello(struct cvmm_link *link, const struct dsm_msg *msg)
 		return -EPROTO;
 	}
 
+	link->peer_twins = msg->age;
 	spin_lock(&link->lock);
 	if (link->state == CVMM_LINK_HELLO)
 		link->state = CVMM_LINK_UP;
@@ -430,6 +432,7 @@ static int link_say_hello(struct cvmm_link *link)
 		.epoch = space->epoch,
 		.version = space->config_hash,
 		.gfn = space->id,
+		.age = link->twins,
 	};
 	struct cvmm_msg *msg = msg_alloc(&hello, NULL, false);
 	bool alive;

@@ -47,6 +47,9 @@ struct page;
  * @len:	payload bytes, 0 or PAGE_SIZE
  * @lane:	messages of the same lane are received in the order they were sent
  * @sent:	for the transport: bytes of header and payload already passed on
+ * @packed:	for the transport: all that is to go instead of header and payload, or NULL
+ * @packed_len:	bytes of that
+ * @ready:	the transport has seen it (&cvmm_link_ops.prepare)
  * @page:	payload or NULL, until the message is freed
  * @frame:	@page is a frame of the space, handed over; else lent
  */
@@ -56,13 +59,27 @@ struct cvmm_msg {
 	u32 len;
 	u32 lane;
 	u32 sent;
+	u8 *packed;
+	u32 packed_len;
 	struct page *page;
 	bool frame;
+	bool ready;
 };
 
 #define CVMM_XMIT_NOWAIT	(1U << 0)
 
 #define CVMM_TRANSPORT_MAX	CVMM_TRANSPORT_RDMA
+
+/*
+ * The first message each way.  Fields: gfn is the space id, requester the sender's host
+ * id, version a hash of the configuration, epoch the epoch, age &cvmm_link.twins.
+ */
+#define CVMM_MSG_HELLO		DSM_MSG_LINK
+/*
+ * Before a DATA with a page, whose payload then does not follow: what has changed in
+ * page gfn since it went the last time, version bytes (delta.h).
+ */
+#define CVMM_MSG_DELTA		(DSM_MSG_LINK + 3)
 
 /* Lane of what is for the link itself; the hello is the first message of all. */
 #define CVMM_LANE_LINK		0
@@ -80,6 +97,9 @@ struct cvmm_msg {
  *		for start().  May sleep.  0 or -errno.
  * @start:	Begin to receive: from now cvmm_link_rx_header(), cvmm_link_rx()
  *		and cvmm_link_down() may be called.  May sleep.  0 or -errno.
+ * @prepare:	Optional.  @msg is the next to be sent; called once for each, in the order
+ *		they are sent, never beside xmit().  May set @msg->packed (kfree()d
+ *		with it).  May sleep for memory.
  * @xmit:	Send @msg.  Calls are serialised per link and in order.  Returns 0
  *		when the message is on its way or sent, and then frees it with
  *		cvmm_msg_free() at that point or later.  -EAGAIN only with
@@ -99,6 +119,7 @@ struct cvmm_link_ops {
 	long (*endpoint)(void __user *uarg);
 	int (*attach)(struct cvmm_link *link, const struct cvmm_space_link *arg);
 	int (*start)(struct cvmm_link *link);
+	void (*prepare)(struct cvmm_link *link, struct cvmm_msg *msg);
 	int (*xmit)(struct cvmm_link *link, struct cvmm_msg *msg, unsigned int flags);
 	void (*shutdown)(struct cvmm_link *link);
 	void (*stop)(struct cvmm_link *link);
@@ -120,6 +141,8 @@ enum cvmm_link_state {
  * @ops:	transport, NULL until attached
  * @transport:	its number, 0 until attached; for who holds no lock
  * @priv:	the transport's
+ * @twins:	places for pages that this end has announced (link_twin.h), as an order; 0: none
+ * @peer_twins:	... and the peer, in its hello
  * @lock:	protects @state, @queue, @queued, @queued_max
  * @settled:	who waits in cvmm_link_settle()
  * @tx_mutex:	held by whoever calls xmit()
@@ -132,6 +155,8 @@ struct cvmm_link {
 	const struct cvmm_link_ops *ops;
 	u32 transport;
 	void *priv;
+	u16 twins;
+	u16 peer_twins;
 
 	spinlock_t lock;
 	enum cvmm_link_state state;

@@ -13,6 +13,7 @@
  */
 #include <linux/file.h>
 #include <linux/kthread.h>
+#include <linux/log2.h>
 #include <linux/module.h>
 #include <linux/net.h>
 #include <linux/sched.h>
@@ -24,15 +25,29 @@
 #include <net/tcp_states.h>
 
 #include "link.h"
+#include "link_twin.h"
 #include "space_priv.h"
 
 /* Probes of a silent connection: after 1 s, then each second, three in all. */
 #define KEEPALIVE_S		1
 #define KEEPALIVE_PROBES	3
 
+static unsigned int twin_pages;
+module_param(twin_pages, uint, 0644);
+MODULE_PARM_DESC(twin_pages, "pages kept for each direction of a link, to send only what changes in them, at most 4096; 0: none (of links made from now on)");
+
+/**
+ * struct link_tcp - priv of a link
+ * @sock:	the connection
+ * @rx:		the receiver
+ * @came:	twins of what comes, or NULL; the receiver's
+ * @went:	twins of what goes, or NULL; from the peer's hello on
+ */
 struct link_tcp {
 	struct socket *sock;
 	struct task_struct *rx;
+	struct cvmm_twins *came;
+	struct cvmm_twins *went;
 };
 
 /* ---------------------------------------------------------- receiving */
@@ -74,12 +89,63 @@ static void rx_error(struct cvmm_link *link, int err)
 	}
 }
 
+/* The peer has said hello: it may be able to take deltas. */
+static void twins_begin(struct cvmm_link *link)
+{
+	struct link_tcp *tcp = link->priv;
+	struct cvmm_twins *went;
+
+	if (!link->twins || !link->peer_twins)
+		return;
+	/* Without: pages go as a whole. */
+	went = cvmm_twins_alloc(min(link->twins, link->peer_twins));
+	/* Pairs with tcp_prepare(). */
+	smp_store_release(&tcp->went, went);
+}
+
+/* A page comes, as a whole or after the delta @msg, in place of which DATA then is. */
+static int receive_page(struct cvmm_link *link, struct dsm_msg *msg, struct page *page)
+{
+	struct link_tcp *tcp = link->priv;
+	u8 hdr[DSM_WIRE_SIZE];
+	u64 gfn = msg->gfn;
+	u32 len;
+	int ret;
+
+	if (msg->type != CVMM_MSG_DELTA) {
+		ret = tcp_receive(tcp, page_address(page), msg->length);
+		if (!ret && tcp->came && msg->type == DSM_MSG_DATA)
+			cvmm_twins_note(tcp->came, gfn, page_address(page));
+		return ret;
+	}
+
+	len = msg->version;
+	if (!tcp->came || msg->length || len > CVMM_DELTA_MAX)
+		return -EPROTO;
+	ret = tcp_receive(tcp, tcp->came->delta, len);
+	if (ret)
+		return ret;
+	ret = tcp_receive(tcp, hdr, sizeof(hdr));
+	if (ret)
+		return ret;
+	ret = cvmm_link_rx_header(link, hdr, msg);
+	if (ret)
+		return ret;
+	if (msg->type != DSM_MSG_DATA || msg->length != PAGE_SIZE || msg->gfn != gfn)
+		return -EPROTO;
+	/* Two headers, one message. */
+	atomic64_dec(&link->rx_msgs);
+	atomic64_add((s64)len - (s64)PAGE_SIZE, &link->rx_bytes);
+	return cvmm_twins_unpack(tcp->came, gfn, len, page_address(page));
+}
+
 static int tcp_rx_thread(void *arg)
 {
 	struct cvmm_link *link = arg;
 	struct link_tcp *tcp = link->priv;
 	u8 hdr[DSM_WIRE_SIZE];
 	struct dsm_msg msg;
+	bool first = true;
 	struct page *page;
 	int ret;
 
@@ -95,13 +161,13 @@ static int tcp_rx_thread(void *arg)
 		if (cvmm_link_rx_header(link, hdr, &msg))
 			break;
 		page = NULL;
-		if (msg.length) {
+		if (msg.length || (msg.type == CVMM_MSG_DELTA && !first)) {
 			page = cvmm_frame_for_rx(link->space);
 			if (!page) {
 				cvmm_link_down(link, ENOMEM, "no memory for its page");
 				break;
 			}
-			ret = tcp_receive(tcp, page_address(page), msg.length);
+			ret = receive_page(link, &msg, page);
 			if (ret) {
 				cvmm_frame_free(link->space, page);
 				rx_error(link, ret == -ENOTCONN ? -EPIPE : ret);
@@ -111,6 +177,9 @@ static int tcp_rx_thread(void *arg)
 		}
 		if (cvmm_link_rx(link, &msg, page))
 			break;
+		if (first)
+			twins_begin(link);
+		first = false;
 		cond_resched();
 	}
 	return 0;
@@ -164,10 +233,38 @@ static int tcp_send_nowait(struct socket *sock, struct msghdr *mh, struct kvec *
 	return ret;
 }
 
+/* What has changed in the page goes instead of it, where the peer knows the rest. */
+static void tcp_prepare(struct cvmm_link *link, struct cvmm_msg *msg)
+{
+	struct link_tcp *tcp = link->priv;
+	/* Pairs with twins_begin(). */
+	struct cvmm_twins *went = smp_load_acquire(&tcp->went);
+	struct dsm_msg data, delta = { .type = CVMM_MSG_DELTA };
+	int len;
+
+	if (!went || msg->len != PAGE_SIZE || dsm_wire_decode(msg->hdr, DSM_WIRE_SIZE, &data))
+		return;
+	len = cvmm_twins_pack(went, data.gfn, page_address(msg->page));
+	if (len < 0)
+		return;
+	msg->packed = kmalloc(2 * DSM_WIRE_SIZE + len, GFP_KERNEL | __GFP_NOWARN);
+	if (!msg->packed)
+		return;
+	delta.gfn = data.gfn;
+	delta.epoch = data.epoch;
+	delta.version = len;
+	dsm_wire_encode(&delta, msg->packed);
+	memcpy(msg->packed + DSM_WIRE_SIZE, went->delta, len);
+	memcpy(msg->packed + DSM_WIRE_SIZE + len, msg->hdr, DSM_WIRE_SIZE);
+	msg->packed_len = 2 * DSM_WIRE_SIZE + len;
+	cvmm_count(&link->space->stats, CVMM_SC_DELTA_TX);
+	cvmm_count_add(&link->space->stats, CVMM_SC_DELTA_TX_BYTES, len);
+}
+
 static int tcp_xmit(struct cvmm_link *link, struct cvmm_msg *msg, unsigned int flags)
 {
 	struct link_tcp *tcp = link->priv;
-	const u32 total = DSM_WIRE_SIZE + msg->len;
+	const u32 total = msg->packed ? msg->packed_len : DSM_WIRE_SIZE + msg->len;
 	int ret;
 
 	while (msg->sent < total) {
@@ -176,12 +273,15 @@ static int tcp_xmit(struct cvmm_link *link, struct cvmm_msg *msg, unsigned int f
 		unsigned int n = 0;
 		u32 off = msg->sent;
 
-		if (off < DSM_WIRE_SIZE) {
+		if (msg->packed) {
+			iov[n].iov_base = msg->packed + off;
+			iov[n++].iov_len = total - off;
+		} else if (off < DSM_WIRE_SIZE) {
 			iov[n].iov_base = msg->hdr + off;
 			iov[n++].iov_len = DSM_WIRE_SIZE - off;
 			off = DSM_WIRE_SIZE;
 		}
-		if (msg->len) {
+		if (msg->len && !msg->packed) {
 			iov[n].iov_base = page_address(msg->page) + off - DSM_WIRE_SIZE;
 			iov[n++].iov_len = total - off;
 		}
@@ -246,6 +346,7 @@ static void tcp_set_options(struct sock *sk)
 static int tcp_attach(struct cvmm_link *link, const struct cvmm_space_link *arg)
 {
 	struct link_tcp *tcp;
+	unsigned int twins;
 	int ret;
 
 	tcp = kzalloc(sizeof(*tcp), GFP_KERNEL_ACCOUNT);
@@ -258,6 +359,10 @@ static int tcp_attach(struct cvmm_link *link, const struct cvmm_space_link *arg)
 	if (ret)
 		goto put_sock;
 	tcp_set_options(tcp->sock->sk);
+	twins = min(READ_ONCE(twin_pages), 1U << CVMM_TWINS_MAX_ORDER);
+	if (twins > 1)
+		tcp->came = cvmm_twins_alloc(ilog2(twins));
+	link->twins = tcp->came ? ilog2(twins) : 0;
 	link->priv = tcp;
 	return 0;
 
@@ -306,6 +411,8 @@ static void tcp_release(struct cvmm_link *link)
 	struct link_tcp *tcp = link->priv;
 
 	sockfd_put(tcp->sock);
+	cvmm_twins_free(tcp->came);
+	cvmm_twins_free(tcp->went);
 	kfree(tcp);
 	link->priv = NULL;
 }
@@ -317,6 +424,7 @@ const struct cvmm_link_ops cvmm_link_tcp_ops = {
 	.owner = THIS_MODULE,
 	.attach = tcp_attach,
 	.start = tcp_start,
+	.prepare = tcp_prepare,
 	.xmit = tcp_xmit,
 	.shutdown = tcp_shutdown,
 	.stop = tcp_stop,

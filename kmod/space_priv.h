@@ -52,6 +52,8 @@ static_assert(CVMM_MAX_HOSTS == DSM_MAX_HOSTS);
 	X(REVOKE_PINNED)	/* revocations that found a pinned page */ \
 	X(FRAME_ALLOC)							\
 	X(FRAME_FREE)							\
+	X(DELTA_TX)		/* pages sent as what has changed in them */ \
+	X(DELTA_TX_BYTES)	/* ... in so many bytes, headers not counted */ \
 	X(FRAME_POOL_MISS)	/* receiver had to allocate by itself */ \
 	X(TIMER)		/* timers that fired */ \
 	X(IRQ_OUT)		/* interrupts sent to other hosts, once for each host */ \

@@ -2,7 +2,7 @@
 # Unit tests of the module's pure parts, in user space.
 emulator := $(addprefix kmod/,emulate.c emu_alu.c emu_insn.c emu_mem.c emu_rmw.c emu_string.c emu_vector.c \
 	insn.c insn_class.c walk.c)
-kmod-lib  += $(emulator) kmod/heat.c kmod/svm/ptcache.c kmod/svm/vmcb_clean.c kmod/task_switch.c \
+kmod-lib  += $(emulator) kmod/delta.c kmod/heat.c kmod/svm/ptcache.c kmod/svm/vmcb_clean.c kmod/task_switch.c \
 	kmod/vapic.c kmod/rdma/wire.c dsm/wire.c
 # Debian's libzydis-dev has no pkg-config file.
 kmod-libs += -lZydis

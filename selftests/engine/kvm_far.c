@@ -101,6 +101,7 @@ static void join(unsigned int total)
 		if (!hear(host, &hello) || hello.type != HELLO)
 			bail("no hello");
 		hello.requester = host;
+		hello.age = 0;		/* it takes pages as a whole only */
 		say(host, &hello);
 	}
 	make_machine(map(NULL, MEM_SIZE, MAP_SHARED, space), 1);

@@ -116,6 +116,45 @@ static void test_hello(void)
 	}
 }
 
+/* What has changed in a page: of a page that never came, longer than can be, garbage. */
+static void test_delta(void)
+{
+	static const struct {
+		const char *what;
+		uint32_t len;
+		unsigned int pages;	/* sent before */
+	} bad[] = {
+		{ "a delta without its page", 0, 0 },
+		{ "a delta longer than half a page", PAGE / 2 + 8, 1 },
+		{ "a delta that is none", 4, 1 },
+	};
+	uint8_t raw[2 * DSM_WIRE_SIZE + PAGE] = { 0 }, page[PAGE] = { 0 };
+	struct dsm_msg data = { .type = DSM_MSG_DATA, .requester = 0, .length = PAGE, .gfn = PAGES };
+	struct dsm_msg delta = { .type = FAKE_DELTA, .gfn = PAGES };
+	pid_t pid;
+
+	set_parameter("twin_pages", "1024");
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct dsm_msg msg;
+
+		fake_create(&fp, "delta", PAGES, JOIN_UNIX);
+		pid = reader_start();
+		ok(fake_hello(&fp) && fake_recv(&fp, &msg, NULL) && msg.type == DSM_MSG_REQ_S,
+		   "a request comes");
+		data.epoch = delta.epoch = msg.epoch;
+		delta.version = bad[i].len;
+		if (bad[i].pages)
+			fake_send(&fp, &data, page);
+		dsm_wire_encode(&delta, raw);
+		dsm_wire_encode(&data, raw + DSM_WIRE_SIZE + bad[i].len);
+		send(fp.sock, raw, DSM_WIRE_SIZE + bad[i].len + DSM_WIRE_SIZE, MSG_NOSIGNAL);
+		failed_with(bad[i].what, 1, "link broken");
+		child_end(pid, 5000);
+		fake_destroy(&fp);
+	}
+	set_parameter("twin_pages", "0");
+}
+
 static int late_link(void *arg)
 {
 	uint8_t page[PAGE] = { 42 };
@@ -416,6 +455,7 @@ void test_failure(void)
 {
 	test_sockets();
 	test_hello();
+	test_delta();
 	ok(in_child(late_link, NULL) == 0, "an access waits until the link is added");
 	test_drop();
 	test_signals();

@@ -83,6 +83,7 @@ bool fake_hello(struct fake_peer *fp)
 	if (!fake_recv(fp, &hello, NULL) || hello.type != FAKE_HELLO)
 		return false;
 	hello.requester = 1;
+	hello.age = 0;		/* it takes pages as a whole only */
 	fake_send(fp, &hello, NULL);
 	return true;
 }

@@ -10,6 +10,7 @@
 #include "space_test.h"
 
 #define FAKE_HELLO	DSM_MSG_LINK
+#define FAKE_DELTA	(DSM_MSG_LINK + 3)
 
 struct fake_peer {
 	int space;		/* host 0 */

@@ -52,6 +52,17 @@ void die(const char *what)
 	exit(1);
 }
 
+void set_parameter(const char *name, const char *value)
+{
+	char path[128];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/module/cvmm/parameters/%s", name);
+	f = fopen(path, "w");
+	if (!f || fputs(value, f) < 0 || fclose(f))
+		die(path);
+}
+
 uint64_t rnd(uint64_t *state)
 {
 	uint64_t x = *state += 0x9e3779b97f4a7c15;	/* splitmix64 */

@@ -93,10 +93,7 @@ static void show(const char *what, const struct cost *d)
 /* The parameter decides for spaces that are created from now on. */
 static void migratory(bool on)
 {
-	FILE *f = fopen("/sys/module/cvmm/parameters/migratory", "w");
-
-	if (!f || fputs(on ? "Y" : "N", f) < 0 || fclose(f))
-		die("parameter migratory");
+	set_parameter("migratory", on ? "Y" : "N");
 }
 
 /* A page that is read and then written, host by host. */
@@ -132,11 +129,48 @@ static void test_migration(void)
 	cluster_destroy(&c);
 }
 
+/* A page that goes to and fro with few changes: these go, and all of it arrives. */
+static void test_deltas(void)
+{
+	enum { WORDS = PAGE / 8, ROUNDS = 300 };
+	static uint64_t want[WORDS];
+	uint64_t seed = test_seed, pages, deltas;
+	unsigned int wrong = 0;
+
+	set_parameter("twin_pages", "1024");
+	cluster_create(&c, "deltas", 2, PAGES, JOIN_TCP);
+	for (unsigned int i = 0; i < ROUNDS; i++) {
+		uint64_t *from = at(&c, i % 2, 1, 0, 0), *to = at(&c, (i + 1) % 2, 1, 0, 0);
+		/* Now and then too many for a delta; or none, but written. */
+		unsigned int n = i % 16 == 7 ? WORDS : (unsigned int)(rnd(&seed) % 8);
+
+		((volatile uint64_t *)from)[0] = want[0];
+		for (unsigned int k = 0; k < n; k++) {
+			size_t w = rnd(&seed) % WORDS;
+
+			want[w] = rnd(&seed);
+			((volatile uint64_t *)from)[w] = want[w];
+		}
+		wrong += !!memcmp(to, want, PAGE);
+	}
+	ok(!wrong, "%u of %u rounds: the reader has what was written", ROUNDS - wrong, ROUNDS);
+	pages = cluster_counter(&c, "dsm.tx_page");
+	deltas = cluster_counter(&c, "space.delta_tx");
+	note("%llu pages, %llu of them as deltas of %llu bytes in all", (unsigned long long)pages,
+	     (unsigned long long)deltas,
+	     (unsigned long long)cluster_counter(&c, "space.delta_tx_bytes"));
+	ok(pages >= ROUNDS && deltas > ROUNDS * 3 / 4 && deltas < pages,
+	   "most pages go as what has changed in them");
+	cluster_destroy(&c);
+	set_parameter("twin_pages", "0");
+}
+
 void test_messages(void)
 {
 	uint64_t rx_bytes;
 	struct cost d;
 
+	test_deltas();
 	test_migration();
 	migratory(false);
 	cluster_create(&c, "messages", 3, PAGES, JOIN_TCP);

@@ -23,6 +23,8 @@ void die(const char *what) __attribute__((noreturn));
 /* Seed of this run (--seed); printed, so that a failure can be repeated. */
 extern uint64_t test_seed;
 uint64_t rnd(uint64_t *state);
+/* Of the module; or the program ends. */
+void set_parameter(const char *name, const char *value);
 uint64_t now_ns(void);
 
 /* Run @fn in a child; its exit status, or 128 + signal. */

@@ -54,3 +54,13 @@ int cvmm_delta_apply(u64 *page, const u8 *delta, u32 len)
 	}
 	return 0;
 }
+
+int cvmm_delta_renew(u8 *out, u32 max, u64 *base, const u64 *page)
+{
+	int len = cvmm_delta_encode(out, max, base, page);
+
+	/* From the bytes that go, not from the page, which may be another by now. */
+	if (len > 0 && cvmm_delta_apply(base, out, (u32)len))
+		return -1;
+	return len;
+}

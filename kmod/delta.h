@@ -24,4 +24,10 @@ int cvmm_delta_encode(u8 *out, u32 max, const u64 *base, const u64 *page);
  */
 int cvmm_delta_apply(u64 *page, const u8 *delta, u32 len);
 
+/*
+ * As cvmm_delta_encode(), and unless that fails make of @base what the peer will make of
+ * its own: also if somebody has changed @page meanwhile, so that the two stay equal.
+ */
+int cvmm_delta_renew(u8 *out, u32 max, u64 *base, const u64 *page);
+
 #endif /* CVMM_DELTA_H */

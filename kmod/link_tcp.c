@@ -32,9 +32,9 @@
 #define KEEPALIVE_S		1
 #define KEEPALIVE_PROBES	3
 
-static unsigned int twin_pages;
+static unsigned int twin_pages = 1024;
 module_param(twin_pages, uint, 0644);
-MODULE_PARM_DESC(twin_pages, "pages kept for each direction of a link, to send only what changes in them, at most 4096; 0: none (of links made from now on)");
+MODULE_PARM_DESC(twin_pages, "pages kept for each direction of a link, to send only what changes in them, at most 4096 (default 1024); 0: none (of links made from now on)");
 
 /**
  * struct link_tcp - priv of a link

@@ -47,8 +47,9 @@ int cvmm_twins_pack(struct cvmm_twins *t, u64 gfn, const void *page)
 	int len = -1;
 
 	if (t->gfn[gfn & t->mask] == gfn + 1)
-		len = cvmm_delta_encode(t->delta, sizeof(t->delta), (u64 *)place(t, gfn), page);
-	cvmm_twins_note(t, gfn, page);
+		len = cvmm_delta_renew(t->delta, sizeof(t->delta), (u64 *)place(t, gfn), page);
+	if (len < 0)
+		cvmm_twins_note(t, gfn, page);
 	return len;
 }
 

@@ -3,6 +3,7 @@
  * Deltas: what was encoded comes back, to the last word, and bytes that are no delta
  * are refused without a step outside the page.
  */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -153,6 +154,45 @@ static void test_any_bytes(void **state)
 	assert_true(taken > 0 && taken < 200000);
 }
 
+static bool stop_writing;
+
+static void *writer(void *arg)
+{
+	u32 i;
+
+	(void)arg;
+	for (i = 0; !__atomic_load_n(&stop_writing, __ATOMIC_RELAXED); i = (i + 1) % 128)
+		__atomic_add_fetch(&page[4 * i], 1, __ATOMIC_RELAXED);
+	return NULL;
+}
+
+/* Both ends' bases stay equal while somebody writes to the page that goes. */
+static void test_changes_meanwhile(void **state)
+{
+	static u8 out[CVMM_DELTA_MAX];
+	pthread_t thread;
+	int len, round, deltas = 0;
+
+	(void)state;
+	fill();
+	assert_int_equal(pthread_create(&thread, NULL, writer, NULL), 0);
+	for (round = 0; round < 50000; round++) {
+		len = cvmm_delta_renew(out, sizeof(out), base, page);
+		if (len < 0)
+			break;
+		deltas += len > 0;
+		if (apply(out, (u32)len) || memcmp(copy, base, sizeof(copy)))
+			break;
+	}
+	__atomic_store_n(&stop_writing, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	assert_int_equal(round, 50000);
+	assert_true(deltas > 0);
+	/* At rest: one more, and they have what the page has. */
+	assert_true(cvmm_delta_renew(out, sizeof(out), base, page) >= 0);
+	assert_memory_equal(base, page, sizeof(page));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -162,6 +202,7 @@ int main(void)
 		cmocka_unit_test(test_all_changed),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_any_bytes),
+		cmocka_unit_test(test_changes_meanwhile),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -133,7 +133,6 @@ static void test_delta(void)
 	struct dsm_msg delta = { .type = FAKE_DELTA, .gfn = PAGES };
 	pid_t pid;
 
-	set_parameter("twin_pages", "1024");
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		struct dsm_msg msg;
 
@@ -152,7 +151,6 @@ static void test_delta(void)
 		child_end(pid, 5000);
 		fake_destroy(&fp);
 	}
-	set_parameter("twin_pages", "0");
 }
 
 static int late_link(void *arg)

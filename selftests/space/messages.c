@@ -137,7 +137,6 @@ static void test_deltas(void)
 	uint64_t seed = test_seed, pages, deltas;
 	unsigned int wrong = 0;
 
-	set_parameter("twin_pages", "1024");
 	cluster_create(&c, "deltas", 2, PAGES, JOIN_TCP);
 	for (unsigned int i = 0; i < ROUNDS; i++) {
 		uint64_t *from = at(&c, i % 2, 1, 0, 0), *to = at(&c, (i + 1) % 2, 1, 0, 0);
@@ -162,7 +161,6 @@ static void test_deltas(void)
 	ok(pages >= ROUNDS && deltas > ROUNDS * 3 / 4 && deltas < pages,
 	   "most pages go as what has changed in them");
 	cluster_destroy(&c);
-	set_parameter("twin_pages", "0");
 }
 
 void test_messages(void)

@@ -319,8 +319,9 @@ static int link_hello(struct cvmm_link *link, const struct dsm_msg *msg)
 
 	link->peer_twins = msg->age;
 	spin_lock(&link->lock);
+	/* Pairs with cvmm_link_poll(). */
 	if (link->state == CVMM_LINK_HELLO)
-		link->state = CVMM_LINK_UP;
+		smp_store_release(&link->state, CVMM_LINK_UP);
 	spin_unlock(&link->lock);
 	cvmm_netlink_event(space, CVMM_NL_EVENT_LINK_UP, link->host, 0, NULL);
 	return 0;
@@ -379,6 +380,14 @@ int cvmm_link_rx(struct cvmm_link *link, const struct dsm_msg *msg, struct page 
 	return ret;
 }
 EXPORT_SYMBOL_GPL(cvmm_link_rx);
+
+unsigned int cvmm_link_poll(struct cvmm_link *link, u64 gfn)
+{
+	/* Once it is up it has its transport, as long as the space has users. */
+	if (smp_load_acquire(&link->state) != CVMM_LINK_UP || !link->ops->poll)
+		return 0;
+	return link->ops->poll(link, (u32)gfn);
+}
 
 /* The peer said nothing: it, or the network to it, is gone. */
 static bool host_silent(int error)

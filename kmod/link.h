@@ -85,7 +85,7 @@ struct cvmm_msg {
 #define CVMM_LANE_LINK		0
 
 /**
- * struct cvmm_link_ops - a transport; all required but for @endpoint
+ * struct cvmm_link_ops - a transport; all required but for @endpoint and @poll
  * @name:	for messages to the user
  * @transport:	CVMM_TRANSPORT_*
  * @feature:	CVMM_FEATURE_* bit that says that it is there
@@ -106,6 +106,10 @@ struct cvmm_msg {
  *		CVMM_XMIT_NOWAIT: it would have had to wait for the peer (memory
  *		may be waited for), try the same message again without.
  *		Otherwise -errno, the link is dead; the caller frees @msg.
+ * @poll:	Take some of the messages that have come in @lane, in place of the
+ *		receiver, and do not wait for any, nor for him.  By those who wait for
+ *		a message, while the link is up and the space used; may run beside
+ *		shutdown() and stop().  Returns how many there were.
  * @shutdown:	Make xmit() and the receiver end soon, with an error.  May be
  *		called at any time after attach(), repeatedly; may sleep.
  * @stop:	Wait for the end of the receiver.  After shutdown(); may sleep.
@@ -121,6 +125,7 @@ struct cvmm_link_ops {
 	int (*start)(struct cvmm_link *link);
 	void (*prepare)(struct cvmm_link *link, struct cvmm_msg *msg);
 	int (*xmit)(struct cvmm_link *link, struct cvmm_msg *msg, unsigned int flags);
+	unsigned int (*poll)(struct cvmm_link *link, u32 lane);
 	void (*shutdown)(struct cvmm_link *link);
 	void (*stop)(struct cvmm_link *link);
 	void (*release)(struct cvmm_link *link);
@@ -222,6 +227,14 @@ void cvmm_link_send(struct cvmm_link *link, const struct dsm_msg *msg, struct pa
  * peer that takes bytes, but few, makes that long.  Not under a page lock.
  */
 void cvmm_link_settle(struct cvmm_link *link);
+
+/*
+ * Take messages about page @gfn that have come, if it is known how and nobody does so
+ * already.  Process context; the caller uses the space and holds no lock that somebody
+ * may want who holds a socket, so no mmap_lock and no page lock.  May sleep for memory
+ * and for locks, as the receiver does, not for the network.  How many there were.
+ */
+unsigned int cvmm_link_poll(struct cvmm_link *link, u64 gfn);
 
 /* ---- for transports */
 

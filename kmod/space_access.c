@@ -8,11 +8,15 @@
 #include <linux/sched/clock.h>
 #include <linux/sched/signal.h>
 
+#include "link.h"
 #include "space_priv.h"
 #include "trace.h"
 
 /* Longest busy wait for an answer, and only while recent ones came that fast. */
-#define POLL_MAX_NS	(50 * NSEC_PER_USEC)
+#define POLL_MAX_US	100000
+static unsigned int poll_us = 50;
+module_param(poll_us, uint, 0644);
+MODULE_PARM_DESC(poll_us, "longest busy wait for a page, while recent waits were no longer, at most 100000 (default 50); 0: none");
 
 /*
  * A vCPU that faults at the same instruction this long after it was entered is
@@ -74,28 +78,51 @@ void cvmm_space_wake_all(struct cvmm_space *space)
 		__wake_up(&space->waitq[i], TASK_NORMAL, 0, NULL);
 }
 
-static bool waiter_poll(struct cvmm_space *space, struct waiter *w)
+/* A look at one link after the other: the answer may come from any host. */
+static void receive_some(struct cvmm_space *space, u64 gfn, u32 *host)
 {
+	struct cvmm_link *link;
+	unsigned int n;
+
+	*host = (*host + 1) % space->nr_hosts;
+	link = space->links[*host];
+	n = link ? cvmm_link_poll(link, gfn) : 0;
+	if (n)
+		cvmm_count_add(&space->stats, CVMM_SC_RX_POLLED, n);
+}
+
+/*
+ * Whether it was woken before it had to sleep.  Who may takes what has come by himself:
+ * that spares the way through a receiver who has to be woken first.
+ */
+static bool waiter_poll(struct cvmm_space *space, struct waiter *w, bool receive)
+{
+	const u64 max_ns = min(READ_ONCE(poll_us), POLL_MAX_US) * NSEC_PER_USEC;
+	u32 host = space->host;
 	u64 end;
 
-	if (num_online_cpus() == 1 || READ_ONCE(space->wait_avg_ns) > POLL_MAX_NS)
+	if (num_online_cpus() == 1 || READ_ONCE(space->wait_avg_ns) > max_ns)
 		return false;
-	end = local_clock() + POLL_MAX_NS;
+	end = local_clock() + max_ns;
 	while (!READ_ONCE(w->woken)) {
 		if (need_resched() || signal_pending(current) || local_clock() > end)
 			return false;
+		if (receive)
+			receive_some(space, w->gfn, &host);
 		cpu_relax();
 	}
 	return true;
 }
 
 /* Returns 0 when woken, -EINTR on a signal that @state lets through. */
-static int waiter_wait(struct cvmm_space *space, struct waiter *w, unsigned int state)
+static int waiter_wait(struct cvmm_space *space, struct waiter *w, unsigned int state,
+		       bool receive)
 {
-	if (waiter_poll(space, w)) {
+	if (waiter_poll(space, w, receive)) {
 		cvmm_count(&space->stats, CVMM_SC_WAIT_POLLED);
 		return 0;
 	}
+	cvmm_count(&space->stats, CVMM_SC_WAIT_SLEPT);
 	for (;;) {
 		set_current_state(state);
 		if (READ_ONCE(w->woken))
@@ -237,7 +264,7 @@ int cvmm_space_acquire(struct cvmm_space *space, struct cvmm_acquire *a)
 		/* A failure that came before we were queued did not wake us. */
 		if (dsm_failed(&space->dsm))
 			continue;
-		ret = waiter_wait(space, &w, state);
+		ret = waiter_wait(space, &w, state, a->flags & CVMM_ACQ_POLL);
 		if (ret)
 			break;
 	}
@@ -266,7 +293,7 @@ int cvmm_space_fault(struct cvmm_space *space, u64 gfn, unsigned int flags,
 {
 	struct cvmm_acquire a = {
 		.gfn = gfn,
-		.flags = (flags & CVMM_FAULT_WRITE ? CVMM_ACQ_WRITE : 0) |
+		.flags = CVMM_ACQ_POLL | (flags & CVMM_FAULT_WRITE ? CVMM_ACQ_WRITE : 0) |
 			 (flags & CVMM_FAULT_NOWAIT ? CVMM_ACQ_NOWAIT : 0),
 		.holds = holds,
 	};
@@ -336,7 +363,7 @@ static int space_copy(struct cvmm_space *space, u64 gpa, void *buf, size_t len, 
 	 * the next with each miss.
 	 */
 	struct cvmm_acquire a = {
-		.flags = write ? CVMM_ACQ_WRITE : CVMM_ACQ_PLAIN,
+		.flags = CVMM_ACQ_POLL | (write ? CVMM_ACQ_WRITE : CVMM_ACQ_PLAIN),
 		.since_ns = ktime_get_ns(),
 	};
 	int ret;
@@ -380,7 +407,7 @@ int cvmm_space_cmpxchg(struct cvmm_space *space, u64 gpa, unsigned int size,
 {
 	struct cvmm_acquire a = {
 		.gfn = gpa >> PAGE_SHIFT,
-		.flags = CVMM_ACQ_WRITE,
+		.flags = CVMM_ACQ_POLL | CVMM_ACQ_WRITE,
 		.since_ns = ktime_get_ns(),
 	};
 	u64 found;

@@ -92,6 +92,9 @@ static vm_fault_t space_vm_fault(struct vm_fault *vmf)
 		get_file(file);
 		release_fault_lock(vmf);
 		unlocked = true;
+		/* A fault in the kernel may hold any lock; so may a socket's user. */
+		if (flags & FAULT_FLAG_USER)
+			a.flags |= CVMM_ACQ_POLL;
 	}
 	ret = cvmm_space_acquire(space, &a);
 	if (!unlocked)

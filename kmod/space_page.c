@@ -246,8 +246,8 @@ static void *space_alloc_zero(void *ctx, u64 gfn)
 	struct cvmm_space *space = ctx;
 	struct page *page;
 
-	if (current->flags & PF_KTHREAD) {
-		/* a receiver, for somebody who waits */
+	if (space->receiving[cvmm_stripe_idx(gfn)]) {
+		/* for somebody who waits */
 		page = cvmm_frame_for_rx(space);
 		if (page)
 			clear_page(page_address(page));
@@ -264,9 +264,13 @@ static void space_put_frame(void *ctx, u64 gfn, void *frame)
 	cvmm_frame_free(ctx, frame);
 }
 
+/*
+ * Small things for what is on its way: not charged, as whose limit they would exceed is
+ * an accident (receivers, or whoever polls, make most), and the guest would end by it.
+ */
 static void *space_alloc_rec(void *ctx, size_t size)
 {
-	return kmalloc(size, GFP_KERNEL_ACCOUNT);
+	return kmalloc(size, GFP_KERNEL);
 }
 
 static void space_free_rec(void *ctx, struct dsm_rec *rec)
@@ -309,7 +313,9 @@ int cvmm_space_receive(struct cvmm_space *space, u32 host, const struct dsm_msg 
 	cvmm_page_lock(space, msg->gfn);
 	if (page)
 		frame_adopt(space, page, msg->gfn);
+	space->receiving[cvmm_stripe_idx(msg->gfn)] = true;
 	ret = dsm_receive(&space->dsm, host, msg, page, ktime_get_ns());
+	space->receiving[cvmm_stripe_idx(msg->gfn)] = false;
 	if (!ret)
 		heat_note(space, host, msg, false);
 	cvmm_page_unlock(space, msg->gfn);
@@ -325,7 +331,7 @@ int cvmm_space_receive(struct cvmm_space *space, u32 host, const struct dsm_msg 
 static void space_set_timer(void *ctx, u64 gfn, struct dsm_rec *rec, u64 when_ns)
 {
 	struct cvmm_space *space = ctx;
-	struct space_timer *t = kmalloc(sizeof(*t), GFP_KERNEL_ACCOUNT);
+	struct space_timer *t = kmalloc(sizeof(*t), GFP_KERNEL);
 
 	if (!t) {
 		cvmm_space_fail(space, ~0U, ENOMEM, "out of memory for a timer");
@@ -377,7 +383,9 @@ static void space_timer_work(struct work_struct *work)
 		kfree(t);
 		cvmm_count(&space->stats, CVMM_SC_TIMER);
 		cvmm_page_lock(space, gfn);
+		space->receiving[cvmm_stripe_idx(gfn)] = true;
 		err = dsm_timer(&space->dsm, gfn, ktime_get_ns());
+		space->receiving[cvmm_stripe_idx(gfn)] = false;
 		cvmm_page_unlock(space, gfn);
 		if (err)
 			cvmm_space_fail(space, ~0U, -err,

@@ -47,6 +47,8 @@ static_assert(CVMM_MAX_HOSTS == DSM_MAX_HOSTS);
 	X(WAIT)			/* accesses that had to wait for a peer */ \
 	X(WAIT_NS)		/* time they waited */			\
 	X(WAIT_POLLED)		/* waits that ended without sleeping */ \
+	X(WAIT_SLEPT)		/* ... with it */ \
+	X(RX_POLLED)		/* messages taken by who waited, not by a receiver */ \
 	X(WAIT_SIGNAL)		/* waits given up because of a signal */ \
 	X(HOLD_EXTEND)		/* holds renewed: instruction missed another page */ \
 	X(REVOKE_PINNED)	/* revocations that found a pinned page */ \
@@ -116,6 +118,7 @@ struct cvmm_space {
 
 	struct dsm dsm;
 	struct mutex stripe[1U << CVMM_STRIPE_BITS];
+	u8 receiving[1U << CVMM_STRIPE_BITS];	/* the core is not called for an access */
 	struct cvmm_heat_set *heat;	/* one for each stripe, under its lock */
 
 	wait_queue_head_t waitq[1U << CVMM_WAITQ_BITS];
@@ -251,6 +254,7 @@ int cvmm_space_receive_irq(struct cvmm_space *space, u32 host, const struct dsm_
 #define CVMM_ACQ_NOWAIT		(1U << 1)	/* ask, but do not wait */
 #define CVMM_ACQ_KILLABLE	(1U << 2)	/* only fatal signals end the wait */
 #define CVMM_ACQ_PLAIN		(1U << 3)	/* a read that leaves others their copies */
+#define CVMM_ACQ_POLL		(1U << 4)	/* the caller may do cvmm_link_poll() */
 
 /**
  * struct cvmm_acquire - one access that may have to wait

@@ -383,10 +383,13 @@ unlock:
 static void ep_free(struct kref *ref)
 {
 	struct rdma_ep *ep = container_of(ref, struct rdma_ep, ref);
+	unsigned int i;
 
 	cvmm_rdma_teardown(ep);
 	/* With the connections gone nobody queues it. */
 	cancel_work_sync(&ep->remove_work);
+	for (i = 0; i < ARRAY_SIZE(ep->lane); i++)
+		mutex_destroy(&ep->lane[i].rx_lock);
 	mutex_destroy(&ep->teardown_lock);
 	mutex_destroy(&ep->lock);
 	kfree_sensitive(ep);

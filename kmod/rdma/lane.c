@@ -21,6 +21,8 @@
 #include "rdma.h"
 
 #define RX_BATCH	16
+/* For who waits for one message and takes what is before it */
+#define POLL_BATCH	4
 #define RX_BUDGET	128
 
 /* ------------------------------------------------------------ sending */
@@ -439,24 +441,49 @@ static void lane_rx_work(struct work_struct *work)
 		return;
 	lane_grant(lane, RDMA_DEPTH / 2);
 
+	mutex_lock(&lane->rx_lock);
 	for (;;) {
 		n = ib_poll_cq(lane->rcq, ARRAY_SIZE(wc), wc);
 		for (i = 0; i < n; i++) {
 			if (lane_rx(lane, &wc[i]))
-				return;
+				goto unlock;
 			lane_grant(lane, RDMA_DEPTH / 2);
 			lane_must_wait(lane);
 		}
 		done += n;
 		if (done >= RX_BUDGET) {
 			queue_work(cvmm_rdma_wq, &lane->rx_work);
-			return;
+			break;
 		}
 		if (n == ARRAY_SIZE(wc))
 			continue;
 		if (ib_req_notify_cq(lane->rcq, IB_CQ_NEXT_COMP | IB_CQ_REPORT_MISSED_EVENTS) <= 0)
-			return;
+			break;
 	}
+unlock:
+	mutex_unlock(&lane->rx_lock);
+}
+
+/*
+ * The queue keeps its interrupt armed: what nobody polls for any more, or cannot because
+ * somebody else holds the lock, is rx_work's, which finds the queue empty if it was not.
+ */
+unsigned int cvmm_rdma_lane_poll(struct rdma_lane *lane)
+{
+	struct ib_wc wc[POLL_BATCH];
+	int i, n = 0;
+
+	if (!mutex_trylock(&lane->rx_lock))
+		return 0;
+	if (!lane->closed && !READ_ONCE(lane->dead) && !READ_ONCE(lane->flushed))
+		n = ib_poll_cq(lane->rcq, ARRAY_SIZE(wc), wc);
+	for (i = 0; i < n; i++) {
+		if (lane_rx(lane, &wc[i]))
+			break;
+		lane_grant(lane, RDMA_DEPTH / 2);
+	}
+	mutex_unlock(&lane->rx_lock);
+	return i;
 }
 
 /* Either queue has a completion.  Interrupt context. */
@@ -503,6 +530,7 @@ void cvmm_rdma_lane_init(struct rdma_lane *lane, struct rdma_ep *ep, unsigned in
 	lane->ep = ep;
 	lane->nr = nr;
 	INIT_WORK(&lane->rx_work, lane_rx_work);
+	mutex_init(&lane->rx_lock);
 	spin_lock_init(&lane->lock);
 	init_waitqueue_head(&lane->room);
 	/* The buffer that the peer has posted for our first grant. */
@@ -668,6 +696,9 @@ void cvmm_rdma_lane_destroy(struct rdma_lane *lane)
 	if (lane->id->qp)
 		rdma_destroy_qp(lane->id);
 	cancel_work_sync(&lane->rx_work);
+	mutex_lock(&lane->rx_lock);
+	lane->closed = true;
+	mutex_unlock(&lane->rx_lock);
 	if (lane->scq)
 		ib_destroy_cq(lane->scq);
 	if (lane->rcq)

@@ -48,6 +48,13 @@ static int rdma_xmit(struct cvmm_link *link, struct cvmm_msg *msg, unsigned int 
 	return cvmm_rdma_lane_xmit(&ep->lane[msg->lane % ep->nr_lanes], msg, flags);
 }
 
+static unsigned int rdma_poll(struct cvmm_link *link, u32 lane)
+{
+	struct rdma_ep *ep = link->priv;
+
+	return cvmm_rdma_lane_poll(&ep->lane[lane % ep->nr_lanes]);
+}
+
 static void rdma_shutdown(struct cvmm_link *link)
 {
 	struct rdma_ep *ep = link->priv;
@@ -87,6 +94,7 @@ static const struct cvmm_link_ops rdma_link_ops = {
 	.attach = rdma_attach,
 	.start = rdma_start,
 	.xmit = rdma_xmit,
+	.poll = rdma_poll,
 	.shutdown = rdma_shutdown,
 	.stop = rdma_stop,
 	.release = rdma_release,

@@ -58,6 +58,8 @@ struct rdma_tx {
  * @wires_dma:	their address for the device
  * @rx, @tx:	RDMA_RX_SLOTS, RDMA_TX_SLOTS
  * @rx_work:	takes completions of both queues
+ * @rx_lock:	held while messages are taken, one after the other; before page locks
+ * @closed:	no more are; @rx_lock
  * @lock:	protects what follows
  * @dead:	nothing is posted any more
  * @granted:	the peer has given credits: it can receive
@@ -83,6 +85,8 @@ struct rdma_lane {
 	struct rdma_rx *rx;
 	struct rdma_tx *tx;
 	struct work_struct rx_work;
+	struct mutex rx_lock;
+	bool closed;
 
 	spinlock_t lock;
 	bool dead;
@@ -182,6 +186,8 @@ int cvmm_rdma_lane_start(struct rdma_lane *lane);
 void cvmm_rdma_lane_kill(struct rdma_lane *lane);
 /* Every second: a sign of life if the lane is idle, completions, what went wrong. */
 void cvmm_rdma_lane_tick(struct rdma_lane *lane);
+/* poll() of the transport on its lane */
+unsigned int cvmm_rdma_lane_poll(struct rdma_lane *lane);
 /* xmit() of the transport on its lane */
 int cvmm_rdma_lane_xmit(struct rdma_lane *lane, struct cvmm_msg *msg, unsigned int flags);
 

@@ -103,6 +103,7 @@ static const struct {
 	{ "local", test_local },
 	{ "pair", test_pair },
 	{ "stress", test_stress },
+	{ "poll", test_poll },
 	{ "messages", test_messages },
 	{ "failure", test_failure },
 	{ "fuzz", test_fuzz },

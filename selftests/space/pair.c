@@ -292,10 +292,10 @@ static void *stress_thread(void *arg)
 	return NULL;
 }
 
-void stress_run(unsigned int nr, unsigned int threads, unsigned int loops, enum join join)
+uint64_t stress_run(unsigned int nr, unsigned int threads, unsigned int loops, enum join join)
 {
 	struct job jobs[4 * MAX_NODES];
-	uint64_t want = 0, found = 0, errors = 0, begin;
+	uint64_t want = 0, found = 0, errors = 0, polled = 0, begin;
 	struct cluster c;
 
 	memset(jobs, 0, sizeof(jobs));
@@ -324,15 +324,19 @@ void stress_run(unsigned int nr, unsigned int threads, unsigned int loops, enum 
 		struct counters s;
 
 		stats_read(c.node[n].name, &s);
-		note("host %u: %llu mapping faults, %llu waits of %llu us, %llu pages sent, %llu pinned",
+		polled += counter(&s, "space.rx_polled");
+		note("host %u: %llu mapping faults, %llu waits of %llu us, %llu without and %llu with sleep, %llu pages sent, %llu pinned",
 		     n, (unsigned long long)counter(&s, "space.fault_mapping"),
 		     (unsigned long long)counter(&s, "space.wait"),
 		     (unsigned long long)(counter(&s, "space.wait_ns") / 1000 /
 					  (counter(&s, "space.wait") ?: 1)),
+		     (unsigned long long)counter(&s, "space.wait_polled"),
+		     (unsigned long long)counter(&s, "space.wait_slept"),
 		     (unsigned long long)counter(&s, "dsm.tx_page"),
 		     (unsigned long long)counter(&s, "space.revoke_pinned"));
 	}
 	cluster_destroy(&c);
+	return polled;
 }
 
 void test_stress(void)

@@ -131,12 +131,14 @@ unsigned int spaces_dump(void);
 
 /* ---- pair.c, over any transport */
 void pair_run(unsigned int nr, enum join join, const char *name);
-void stress_run(unsigned int nr, unsigned int threads, unsigned int loops, enum join join);
+/* Returns how many messages were taken by who waited for one. */
+uint64_t stress_run(unsigned int nr, unsigned int threads, unsigned int loops, enum join join);
 
 /* ---- groups */
 void test_local(void);
 void test_pair(void);
 void test_stress(void);
+void test_poll(void);
 void test_messages(void);
 void test_failure(void);
 void test_fuzz(void);

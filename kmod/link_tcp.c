@@ -34,7 +34,7 @@
 
 static unsigned int twin_pages = 1024;
 module_param(twin_pages, uint, 0644);
-MODULE_PARM_DESC(twin_pages, "pages kept for each direction of a link, to send only what changes in them, at most 4096 (default 1024); 0: none (of links made from now on)");
+MODULE_PARM_DESC(twin_pages, "pages kept for each direction of a link, to send only what changes in them (default 1024), at most 4096 for all links of a guest; 0: none (of links made from now on)");
 
 /**
  * struct link_tcp - priv of a link
@@ -359,7 +359,8 @@ static int tcp_attach(struct cvmm_link *link, const struct cvmm_space_link *arg)
 	if (ret)
 		goto put_sock;
 	tcp_set_options(tcp->sock->sk);
-	twins = min(READ_ONCE(twin_pages), 1U << CVMM_TWINS_MAX_ORDER);
+	twins = min(READ_ONCE(twin_pages),
+		    (1U << CVMM_TWINS_MAX_ORDER) / (link->space->nr_hosts - 1));
 	if (twins > 1)
 		tcp->came = cvmm_twins_alloc(ilog2(twins));
 	link->twins = tcp->came ? ilog2(twins) : 0;

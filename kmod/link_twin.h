@@ -15,7 +15,7 @@
 
 #include "delta.h"
 
-#define CVMM_TWINS_MAX_ORDER	12	/* 16 MB */
+#define CVMM_TWINS_MAX_ORDER	12	/* 16 MB, for all links of a space and one way */
 
 /**
  * struct cvmm_twins - one end of one way

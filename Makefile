@@ -161,7 +161,7 @@ check-long: deps modules-all programs guest
 # SAN=kcsan on one that finds data races, of one with two.
 SAN	?= debug
 SAN_TESTS_debug := module-load space-local space-messages space-failure space-fuzz space-cycle \
-	       space-pair space-stress engine-tiny engine-memory engine-large engine-state engine-apic engine-fuzz \
+	       space-pair space-stress space-rdma space-rdma-remove engine-tiny engine-memory engine-large engine-state engine-apic engine-fuzz \
 	       bare-cvmm guest-cvmm no-memory planted
 SAN_TESTS_kcsan := space-stress-smp guest-cvmm-smp
 

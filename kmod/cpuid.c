@@ -37,6 +37,7 @@
 		 BIT(23) | /* MMX */	BIT(24) | /* FXSR */	BIT(25) | /* SSE */	\
 		 BIT(26))  /* SSE2 */
 /* Leaf 7 */
+#define L7_EBX_TSC_ADJUST BIT(1)
 #define L7_EBX	(BIT(0)  | /* FSGSBASE */ BIT(3) | /* BMI1 */	BIT(5)  | /* AVX2 */	\
 		 BIT(7)  | /* SMEP */	BIT(8)  | /* BMI2 */	BIT(9)  | /* ERMS */	\
 		 BIT(18) | /* RDSEED */	BIT(19) | /* ADX */	BIT(20) | /* SMAP */	\
@@ -122,6 +123,7 @@ static bool offer(struct kvm_cpuid_entry2 *e)
 		e->ebx &= L7_EBX;
 		e->ecx &= L7_ECX;
 		e->edx &= L7_EDX;
+		e->ebx |= L7_EBX_TSC_ADJUST;	/* in software */
 		if (!(xcr0 & XFEATURE_MASK_YMM)) {
 			e->ebx &= ~BIT(5);
 			e->ecx &= ~(BIT(9) | BIT(10));
@@ -278,13 +280,14 @@ int cvmm_get_supported_cpuid(struct kvm_cpuid2 __user *arg)
 			goto free;
 	}
 	r = -E2BIG;
-	if (b.nr == b.max)
+	if (b.max - b.nr < 2)
 		goto free;
-	/* A signature that no guest takes for a paravirtual interface. */
+	/* A signature that no guest takes for a paravirtual interface, and one without features. */
 	b.e[b.nr++] = (struct kvm_cpuid_entry2) {
-		.function = HV_LEAF, .eax = HV_LEAF,
+		.function = HV_LEAF, .eax = HV_LEAF + 1,
 		.ebx = 0x6d6d7663, .ecx = 0x6d6d7663, .edx = 0x6d6d7663,	/* "cvmm" */
 	};
+	b.e[b.nr++] = (struct kvm_cpuid_entry2) { .function = HV_LEAF + 1 };
 	max = min_t(u32, cpuid_eax(0x80000000), MAX_EXT_LEAF);
 	for (leaf = 0x80000000; leaf <= max; leaf++) {
 		r = add_leaf(&b, leaf);
@@ -315,53 +318,16 @@ static const struct kvm_cpuid_entry2 *find(struct cvmm_vcpu *vcpu, u32 function,
 	return NULL;
 }
 
-/* What each walk of the guest's tables asks; without the leaf, 36 address bits. */
-static void note_translation(struct cvmm_vcpu *vcpu)
+/* What is asked often, as by each walk of the guest's tables; without the leaf, 36 address bits. */
+static void note_cpuid(struct cvmm_vcpu *vcpu)
 {
 	const struct kvm_cpuid_entry2 *features = find(vcpu, 0x80000001, 0);
 	const struct kvm_cpuid_entry2 *size = find(vcpu, 0x80000008, 0);
+	const struct kvm_cpuid_entry2 *leaf7 = find(vcpu, 7, 0);
 
 	vcpu->cpuid_gbpages = features && features->edx & BIT(26);
+	vcpu->cpuid_tsc_adjust = leaf7 && leaf7->ebx & L7_EBX_TSC_ADJUST;
 	vcpu->cpuid_phys_bits = size ? clamp_t(u32, size->eax & 0xff, 32, 52) : 36;
-}
-
-int cvmm_vcpu_set_cpuid(struct cvmm_vcpu *vcpu, struct kvm_cpuid2 __user *arg)
-{
-	struct kvm_cpuid_entry2 *e = NULL;
-	struct kvm_cpuid2 head;
-
-	if (copy_from_user(&head, arg, sizeof(head)))
-		return -EFAULT;
-	if (head.nent > CVMM_MAX_CPUID_ENTRIES)
-		return -E2BIG;
-	if (head.nent) {
-		e = vmemdup_user(arg->entries, array_size(head.nent, sizeof(*e)));
-		if (IS_ERR(e))
-			return PTR_ERR(e);
-	}
-	kvfree(vcpu->cpuid);
-	vcpu->cpuid = e;
-	vcpu->nr_cpuid = head.nent;
-	note_translation(vcpu);
-	return 0;
-}
-
-int cvmm_vcpu_get_cpuid(struct cvmm_vcpu *vcpu, struct kvm_cpuid2 __user *arg)
-{
-	struct kvm_cpuid2 head;
-	int r = 0;
-
-	if (copy_from_user(&head, arg, sizeof(head)))
-		return -EFAULT;
-	if (head.nent < vcpu->nr_cpuid)
-		r = -E2BIG;
-	head.nent = vcpu->nr_cpuid;
-	if (copy_to_user(arg, &head, sizeof(head)))
-		return -EFAULT;
-	if (!r && copy_to_user(arg->entries, vcpu->cpuid,
-			       array_size(vcpu->nr_cpuid, sizeof(*vcpu->cpuid))))
-		return -EFAULT;
-	return r;
 }
 
 /* Physical-address width that the guest sees and its entries may use. */
@@ -393,6 +359,30 @@ static u32 xsave_size(struct cvmm_vcpu *vcpu, u64 xcr0, bool compacted)
 	return size;
 }
 
+/* What the guest sees of an entry: some values follow other state. */
+static struct kvm_cpuid_entry2 as_seen(struct cvmm_vcpu *vcpu, const struct kvm_cpuid_entry2 *entry)
+{
+	struct kvm_cpuid_entry2 e = *entry;
+
+	switch (e.function) {
+	case 1:
+		e.ecx &= ~L1_ECX_OSXSAVE;
+		if (vcpu->cr4 & X86_CR4_OSXSAVE)
+			e.ecx |= L1_ECX_OSXSAVE;
+		break;
+	case 0xd:
+		if (e.index == 0)
+			e.ebx = xsave_size(vcpu, vcpu->xcr0, false);
+		else if (e.index == 1 && e.eax & BIT(1))
+			e.ebx = xsave_size(vcpu, vcpu->xcr0, true);
+		break;
+	case 0x80000008:
+		e.eax = (e.eax & ~0xffU) | cvmm_guest_maxphyaddr(vcpu);
+		break;
+	}
+	return e;
+}
+
 /*
  * cvmm_cpuid() - the CPUID instruction
  *
@@ -401,29 +391,90 @@ static u32 xsave_size(struct cvmm_vcpu *vcpu, u64 xcr0, bool compacted)
  */
 void cvmm_cpuid(struct cvmm_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx)
 {
-	u32 function = *eax, index = *ecx;
-	const struct kvm_cpuid_entry2 *e = find(vcpu, function, index);
+	const struct kvm_cpuid_entry2 *found = find(vcpu, *eax, *ecx);
+	struct kvm_cpuid_entry2 e = {};
 
-	*eax = e ? e->eax : 0;
-	*ebx = e ? e->ebx : 0;
-	*ecx = e ? e->ecx : 0;
-	*edx = e ? e->edx : 0;
-	if (!e)
-		return;
-	switch (function) {
-	case 1:
-		*ecx &= ~L1_ECX_OSXSAVE;
-		if (vcpu->cr4 & X86_CR4_OSXSAVE)
-			*ecx |= L1_ECX_OSXSAVE;
-		break;
-	case 0xd:
-		if (index == 0)
-			*ebx = xsave_size(vcpu, vcpu->xcr0, false);
-		else if (index == 1 && *eax & BIT(1))
-			*ebx = xsave_size(vcpu, vcpu->xcr0, true);
-		break;
-	case 0x80000008:
-		*eax = (*eax & ~0xffU) | cvmm_guest_maxphyaddr(vcpu);
-		break;
+	if (found)
+		e = as_seen(vcpu, found);
+	*eax = e.eax;
+	*ebx = e.ebx;
+	*ecx = e.ecx;
+	*edx = e.edx;
+}
+
+static bool same_entry(const struct kvm_cpuid_entry2 *a, const struct kvm_cpuid_entry2 *b)
+{
+	return !memcmp(a, b, offsetof(struct kvm_cpuid_entry2, padding));
+}
+
+/* Are these the vCPU's entries, as they were set or as they are read? */
+static bool same_cpuid(struct cvmm_vcpu *vcpu, const struct kvm_cpuid_entry2 *e, u32 nr)
+{
+	u32 i;
+
+	if (nr != vcpu->nr_cpuid)
+		return false;
+	for (i = 0; i < nr; i++) {
+		struct kvm_cpuid_entry2 seen = as_seen(vcpu, &vcpu->cpuid[i]);
+
+		if (!same_entry(&e[i], &vcpu->cpuid[i]) && !same_entry(&e[i], &seen))
+			return false;
 	}
+	return true;
+}
+
+/*
+ * cvmm_vcpu_set_cpuid() - KVM_SET_CPUID2
+ *
+ * Under vcpu->mutex.  -EINVAL for a change after the first KVM_RUN, as on KVM.
+ */
+int cvmm_vcpu_set_cpuid(struct cvmm_vcpu *vcpu, struct kvm_cpuid2 __user *arg)
+{
+	struct kvm_cpuid_entry2 *e = NULL;
+	struct kvm_cpuid2 head;
+
+	if (copy_from_user(&head, arg, sizeof(head)))
+		return -EFAULT;
+	if (head.nent > CVMM_MAX_CPUID_ENTRIES)
+		return -E2BIG;
+	if (head.nent) {
+		e = vmemdup_user(arg->entries, array_size(head.nent, sizeof(*e)));
+		if (IS_ERR(e))
+			return PTR_ERR(e);
+	}
+	if (vcpu->has_run) {
+		bool same = same_cpuid(vcpu, e, head.nent);
+
+		kvfree(e);
+		return same ? 0 : -EINVAL;
+	}
+	kvfree(vcpu->cpuid);
+	vcpu->cpuid = e;
+	vcpu->nr_cpuid = head.nent;
+	note_cpuid(vcpu);
+	return 0;
+}
+
+/* KVM_GET_CPUID2, under vcpu->mutex: what the guest sees now. */
+int cvmm_vcpu_get_cpuid(struct cvmm_vcpu *vcpu, struct kvm_cpuid2 __user *arg)
+{
+	struct kvm_cpuid2 head;
+	bool fits;
+	u32 i;
+
+	if (copy_from_user(&head, arg, sizeof(head)))
+		return -EFAULT;
+	fits = head.nent >= vcpu->nr_cpuid;
+	head.nent = vcpu->nr_cpuid;
+	if (copy_to_user(arg, &head, sizeof(head)))
+		return -EFAULT;
+	if (!fits)
+		return -E2BIG;
+	for (i = 0; i < vcpu->nr_cpuid; i++) {
+		struct kvm_cpuid_entry2 e = as_seen(vcpu, &vcpu->cpuid[i]);
+
+		if (copy_to_user(&arg->entries[i], &e, sizeof(e)))
+			return -EFAULT;
+	}
+	return 0;
 }

@@ -6,7 +6,8 @@
  *
  *   lock               protects                              taken for
  *   vcpu->mutex        all of a vCPU's state                 any vCPU ioctl, for its whole time
- *   vm->lock           memslots, list of vCPUs, MSR filter   VM ioctls that change them
+ *   vm->lock           memslots, list of vCPUs, MSR filter,  VM ioctls that change them,
+ *                      the VM's TSC                          setting a vCPU's TSC
  *   vm->srcu (read)    memslots and MSR filter in use        KVM_RUN, while handling an exit
  *   page lock (space)  leaf entries of the nested tables     install and protect(), see mmu.c
  *   user_mem lock      the same, of user memory              install (shared), invalidation
@@ -119,6 +120,7 @@ struct cvmm_vm {
 	u32 user_msr_mask;		/* KVM_MSR_EXIT_REASON_* to report */
 
 	struct mm_struct *mm;		/* its creator's: nobody else may use the VM */
+	pid_t pid;			/* the creator, for names alone */
 
 	/*
 	 * Set by the first memory slot in a space, constant after that: read by
@@ -135,6 +137,7 @@ struct cvmm_vm {
 	u32 nr_vcpus;			/* entries of vcpus, published with release */
 	struct cvmm_vcpu *vcpus[CVMM_MAX_VCPUS];
 	u32 tsc_khz;
+	u64 tsc_offset;			/* the VM's TSC less the host's; under lock */
 	struct cvmm_counters stats;
 	void *hw;			/* of the engine's vendor part */
 };
@@ -190,7 +193,8 @@ struct cvmm_vcpu {
 	u64 debug_db[4], debug_dr7;	/* user space's, in place of the guest's */
 	bool step_done;			/* software has done a single step: tell user space */
 
-	u64 tsc_offset;
+	u64 tsc_offset;			/* the guest's TSC less the host's */
+	u64 tsc_adjust;			/* IA32_TSC_ADJUST: what the guest has added to it */
 	u64 tsc_aux;
 	u64 misc_enable;
 	u64 mtrr_def_type, mtrr_fix[11], mtrr_var[16];
@@ -226,6 +230,8 @@ struct cvmm_vcpu {
 	struct kvm_cpuid_entry2 *cpuid;
 	u8 cpuid_phys_bits;		/* of leaf 8000_0008 */
 	bool cpuid_gbpages;		/* of leaf 8000_0001 */
+	bool cpuid_tsc_adjust;		/* of leaf 7 */
+	bool has_run;			/* CPUID stays as it is */
 	struct preempt_notifier preempt_notifier;
 	struct kvm_vcpu *xfer;		/* see xfer.c */
 	void *hw;			/* of the engine's vendor part */
@@ -341,6 +347,7 @@ u8 cvmm_guest_maxphyaddr(struct cvmm_vcpu *vcpu);
 #define CVMM_MSR_UNKNOWN	2
 int cvmm_msr_read(struct cvmm_vcpu *vcpu, u32 index, u64 *val, bool host);
 int cvmm_msr_write(struct cvmm_vcpu *vcpu, u32 index, u64 val, bool host);
+void cvmm_set_tsc_offset(struct cvmm_vcpu *vcpu, u64 offset);
 bool cvmm_apic_base_valid(struct cvmm_vcpu *vcpu, u64 val);
 int cvmm_get_msr_index_list(struct kvm_msr_list __user *arg);
 int cvmm_get_msr_feature_list(struct kvm_msr_list __user *arg);

@@ -4,6 +4,7 @@
  * what KVM_GET_MSRS knows, and the filter of user space.
  */
 #include <linux/bitmap.h>
+#include <linux/nospec.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <asm/apicdef.h>
@@ -19,7 +20,7 @@
 
 /* What user space needs to save and restore a vCPU. */
 static const u32 msr_list[] = {
-	MSR_IA32_TSC, MSR_EFER, MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SYSCALL_MASK,
+	MSR_IA32_TSC, MSR_IA32_TSC_ADJUST, MSR_EFER, MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SYSCALL_MASK,
 	MSR_KERNEL_GS_BASE, MSR_FS_BASE, MSR_GS_BASE, MSR_TSC_AUX,
 	MSR_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_ESP, MSR_IA32_SYSENTER_EIP,
 	MSR_IA32_CR_PAT, MSR_IA32_APICBASE, MSR_IA32_MISC_ENABLE,
@@ -56,6 +57,7 @@ int cvmm_msr_read(struct cvmm_vcpu *vcpu, u32 index, u64 *val, bool host)
 	int i = mtrr_fix_index(index);
 
 	if (i >= 0) {
+		i = array_index_nospec(i, ARRAY_SIZE(vcpu->mtrr_fix));
 		*val = vcpu->mtrr_fix[i];
 		return 0;
 	}
@@ -64,6 +66,11 @@ int cvmm_msr_read(struct cvmm_vcpu *vcpu, u32 index, u64 *val, bool host)
 	switch (index) {
 	case MSR_IA32_TSC:
 		*val = rdtsc() + vcpu->tsc_offset;
+		return 0;
+	case MSR_IA32_TSC_ADJUST:
+		if (!host && !vcpu->cpuid_tsc_adjust)
+			return CVMM_MSR_UNKNOWN;
+		*val = vcpu->tsc_adjust;
 		return 0;
 	case MSR_EFER:
 		*val = vcpu->efer;
@@ -84,7 +91,8 @@ int cvmm_msr_read(struct cvmm_vcpu *vcpu, u32 index, u64 *val, bool host)
 		*val = vcpu->mtrr_def_type;
 		return 0;
 	case MTRRphysBase_MSR(0) ... MTRRphysMask_MSR(NR_MTRR_VAR - 1):
-		*val = vcpu->mtrr_var[index - MTRRphysBase_MSR(0)];
+		i = array_index_nospec(index - MTRRphysBase_MSR(0), ARRAY_SIZE(vcpu->mtrr_var));
+		*val = vcpu->mtrr_var[i];
 		return 0;
 	/* There, with nothing in them. */
 	case MSR_IA32_P5_MC_ADDR:
@@ -134,6 +142,43 @@ bool cvmm_apic_base_valid(struct cvmm_vcpu *vcpu, u64 val)
 	return !(val & reserved) && (val & MSR_IA32_APICBASE_ENABLE || !(val & X2APIC_ENABLE));
 }
 
+/*
+ * cvmm_set_tsc_offset() - user space sets a vCPU's TSC, and that of vCPUs to come
+ *
+ * IA32_TSC_ADJUST has no part in this.  Under vcpu->mutex; takes vm->lock.
+ */
+void cvmm_set_tsc_offset(struct cvmm_vcpu *vcpu, u64 offset)
+{
+	mutex_lock(&vcpu->vm->lock);
+	vcpu->vm->tsc_offset = offset;
+	vcpu->tsc_offset = offset;
+	mutex_unlock(&vcpu->vm->lock);
+}
+
+/*
+ * User space writes a vCPU's TSC, and cannot do so for several at one moment: 0, or
+ * what the VM's TSC is within a second, means that one, as on KVM.
+ */
+static void host_sets_tsc(struct cvmm_vcpu *vcpu, u64 val)
+{
+	struct cvmm_vm *vm = vcpu->vm;
+	u64 second = vm->tsc_khz * 1000ULL, now;
+
+	mutex_lock(&vm->lock);
+	now = rdtsc();
+	if (val && val - (now + vm->tsc_offset) + second >= 2 * second)
+		vm->tsc_offset = val - now;
+	vcpu->tsc_offset = vm->tsc_offset;
+	mutex_unlock(&vm->lock);
+}
+
+/* The guest moves its TSC, by either register: that shows in both (SDM vol. 3, "Time-Stamp Counter Adjustment"). */
+static void guest_moves_tsc(struct cvmm_vcpu *vcpu, u64 by)
+{
+	vcpu->tsc_offset += by;
+	vcpu->tsc_adjust += by;
+}
+
 /* WRMSR, or KVM_SET_MSRS with @host; results as cvmm_msr_read(). */
 int cvmm_msr_write(struct cvmm_vcpu *vcpu, u32 index, u64 val, bool host)
 {
@@ -144,6 +189,7 @@ int cvmm_msr_write(struct cvmm_vcpu *vcpu, u32 index, u64 val, bool host)
 		for (type = 0; type < 8; type++)
 			if (!valid_mtrr_type(val >> type * 8 & 0xff))
 				return CVMM_MSR_INVALID;
+		i = array_index_nospec(i, ARRAY_SIZE(vcpu->mtrr_fix));
 		vcpu->mtrr_fix[i] = val;
 		return 0;
 	}
@@ -169,7 +215,18 @@ int cvmm_msr_write(struct cvmm_vcpu *vcpu, u32 index, u64 val, bool host)
 		return 0;
 	switch (index) {
 	case MSR_IA32_TSC:
-		vcpu->tsc_offset = val - rdtsc();
+		if (host)
+			host_sets_tsc(vcpu, val);
+		else
+			guest_moves_tsc(vcpu, val - rdtsc() - vcpu->tsc_offset);
+		return 0;
+	case MSR_IA32_TSC_ADJUST:
+		if (host)	/* to restore it: the TSC was restored by itself */
+			vcpu->tsc_adjust = val;
+		else if (vcpu->cpuid_tsc_adjust)
+			guest_moves_tsc(vcpu, val - vcpu->tsc_adjust);
+		else
+			return CVMM_MSR_UNKNOWN;
 		return 0;
 	case MSR_EFER:
 		/* LMA follows CR0.PG, for user space too, as on KVM: sregs restore it. */
@@ -194,7 +251,8 @@ int cvmm_msr_write(struct cvmm_vcpu *vcpu, u32 index, u64 val, bool host)
 		vcpu->mtrr_def_type = val;
 		return 0;
 	case MTRRphysBase_MSR(0) ... MTRRphysMask_MSR(NR_MTRR_VAR - 1):
-		vcpu->mtrr_var[index - MTRRphysBase_MSR(0)] = val;
+		i = array_index_nospec(index - MTRRphysBase_MSR(0), ARRAY_SIZE(vcpu->mtrr_var));
+		vcpu->mtrr_var[i] = val;
 		return 0;
 	case MSR_IA32_DEBUGCTLMSR:
 		return val ? CVMM_MSR_INVALID : 0;
@@ -382,9 +440,11 @@ bool cvmm_msr_allowed(struct cvmm_vm *vm, u32 index, bool write)
 	f = srcu_dereference_check(vm->msr_filter, &vm->srcu, lockdep_is_held(&vm->lock));
 	if (!f || (index >= 0x800 && index <= 0x8ff))
 		return true;
-	for (i = 0; i < f->nr; i++)
-		if (f->range[i].flags & flag && index >= f->range[i].base &&
-		    index - f->range[i].base < f->range[i].nmsrs)
-			return test_bit(index - f->range[i].base, f->range[i].bitmap);
+	for (i = 0; i < f->nr; i++) {
+		u32 n = index - f->range[i].base;
+
+		if (f->range[i].flags & flag && n < f->range[i].nmsrs)
+			return test_bit(array_index_nospec(n, f->range[i].nmsrs), f->range[i].bitmap);
+	}
 	return f->default_allow;
 }

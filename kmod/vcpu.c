@@ -247,6 +247,7 @@ int cvmm_vcpu_run(struct cvmm_vcpu *vcpu)
 	 */
 	if (vcpu->sigset_active)
 		sigprocmask(SIG_SETMASK, &vcpu->sigset, &current->real_blocked);
+	vcpu->has_run = true;
 	cvmm_vcpu_load(vcpu);
 	fpu_swap_kvm_fpstate(&vcpu->fpu, true);
 
@@ -454,6 +455,7 @@ int cvmm_vcpu_create(struct cvmm_vm *vm, unsigned long id)
 		err = PTR_ERR(file);
 		goto unlock;
 	}
+	vcpu->tsc_offset = vm->tsc_offset;
 	cvmm_vm_get(vm);
 	vm->vcpus[vm->nr_vcpus] = vcpu;
 	/* Kickers read the count first. */

@@ -529,6 +529,7 @@ static long device_attr(struct cvmm_vcpu *vcpu, unsigned int cmd, void __user *a
 {
 	struct kvm_device_attr a;
 	u64 __user *addr;
+	u64 offset;
 
 	if (copy_from_user(&a, argp, sizeof(a)))
 		return -EFAULT;
@@ -541,7 +542,10 @@ static long device_attr(struct cvmm_vcpu *vcpu, unsigned int cmd, void __user *a
 	case KVM_GET_DEVICE_ATTR:
 		return put_user(vcpu->tsc_offset, addr);
 	default:
-		return get_user(vcpu->tsc_offset, addr);
+		if (get_user(offset, addr))
+			return -EFAULT;
+		cvmm_set_tsc_offset(vcpu, offset);
+		return 0;
 	}
 }
 

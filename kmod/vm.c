@@ -10,6 +10,7 @@
 #include <linux/slab.h>
 #include <linux/smp.h>
 #include <linux/uaccess.h>
+#include <asm/tsc.h>
 
 #include "compat.h"
 #include "engine.h"
@@ -313,7 +314,9 @@ int cvmm_vm_create(unsigned long type)
 	mutex_init(&vm->lock);
 	mmgrab(current->mm);
 	vm->mm = current->mm;
+	vm->pid = current->pid;
 	vm->tsc_khz = tsc_khz;
+	vm->tsc_offset = -rdtsc();
 	/* What the processor judges reserved bits by, beyond what can be mapped perhaps. */
 	vm->maxphyaddr = boot_cpu_data.x86_phys_bits;
 	err = init_srcu_struct(&vm->srcu);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * KVM_GET_STATS_FD of a VM and of a vCPU: counters in KVM's binary format.  A header,
- * a name, descriptors, values; read at any offset, values as of the read.
+ * a name (KVM's, too: kvm-PROCESS, kvm-PROCESS/vcpu-ID), descriptors, values; read at
+ * any offset, values as of the read.
  *
  * A VM's nested pages have KVM's names: pages_4k, pages_2m, pages_1g.  Then come the
  * engine's own counters; a vCPU has its part of those of exits.
@@ -82,7 +83,7 @@ static ssize_t vm_stats_read(struct file *file, char __user *buf, size_t size, l
 
 	if (!f)
 		return -ENOMEM;
-	strscpy(f->id, "cvmm-vm", NAME_SIZE);
+	snprintf(f->id, NAME_SIZE, "kvm-%d", vm->pid);
 	for (i = 0; i < NR_PAGES; i++)
 		describe(f, i, pages[i], KVM_STATS_TYPE_INSTANT);
 	for (i = 0; i < CVMM_EE_NR; i++) {
@@ -103,7 +104,7 @@ static ssize_t vcpu_stats_read(struct file *file, char __user *buf, size_t size,
 
 	if (!f)
 		return -ENOMEM;
-	snprintf(f->id, NAME_SIZE, "cvmm-vcpu-%u", vcpu->id);
+	snprintf(f->id, NAME_SIZE, "kvm-%d/vcpu-%u", vcpu->vm->pid, vcpu->id);
 	for (i = 0; i < CVMM_EE_VCPU_NR; i++) {
 		describe(f, i, vcpu->vm->stats.name(i), KVM_STATS_TYPE_CUMULATIVE);
 		f->value[i] = READ_ONCE(vcpu->counts[i]);

@@ -155,6 +155,77 @@ static long set_msr(uint32_t index, uint64_t val)
 	return msr(KVM_SET_MSRS, index, &val);
 }
 
+/* The one attribute of a vCPU. */
+static long tsc_offset(int fd, unsigned long cmd, uint64_t *val)
+{
+	struct kvm_device_attr a = {
+		.group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uintptr_t)val,
+	};
+
+	return ioctl(fd, cmd, &a);
+}
+
+static void test_tsc(void)
+{
+	/* mov $0x3b, %ecx; mov $0x12345678, %eax; xor %edx, %edx; wrmsr; hlt */
+	static const uint8_t code[] = {
+		0x66, 0xb9, 0x3b, 0, 0, 0, 0x66, 0xb8, 0x78, 0x56, 0x34, 0x12,
+		0x66, 0x31, 0xd2, 0x0f, 0x30, 0xf4,
+	};
+	int first = vcpu, other = ioctl(vm, KVM_CREATE_VCPU, 1);
+	uint64_t khz = ioctl(vcpu, KVM_GET_TSC_KHZ, 0), offset = 0, offset2 = 1, val = 0;
+
+	check(!tsc_offset(vcpu, KVM_GET_DEVICE_ATTR, &offset) &&
+	      !tsc_offset(other, KVM_GET_DEVICE_ATTR, &offset2) && offset == offset2,
+	      "the TSCs of two vCPUs agree");
+	check(msr(KVM_GET_MSRS, 0x10, &val) == 1 && val < khz * 60000, "and began at 0 with the VM");
+
+	val = 1UL << 50;
+	check(msr(KVM_SET_MSRS, 0x10, &val) == 1, "the first is set");
+	vcpu = other;
+	check(msr(KVM_SET_MSRS, 0x10, &val) == 1 &&
+	      !tsc_offset(first, KVM_GET_DEVICE_ATTR, &offset) &&
+	      !tsc_offset(other, KVM_GET_DEVICE_ATTR, &offset2) && offset == offset2,
+	      "the other a moment later to the same: they agree");
+	vcpu = first;
+	check(msr_is(0x3b, 0), "TSC_ADJUST has no part in that");
+	close(other);
+
+	check(tsc_offset(vcpu, KVM_SET_DEVICE_ATTR, NULL) && errno == EFAULT &&
+	      !tsc_offset(vcpu, KVM_GET_DEVICE_ATTR, &offset2) && offset == offset2,
+	      "an offset that cannot be read: EFAULT, and it stays");
+	offset -= 1000;
+	check(!tsc_offset(vcpu, KVM_SET_DEVICE_ATTR, &offset) &&
+	      !tsc_offset(vcpu, KVM_GET_DEVICE_ATTR, &offset2) && offset == offset2,
+	      "an offset is set");
+	val = 5;
+	check(msr(KVM_SET_MSRS, 0x3b, &val) == 1 && msr_is(0x3b, 5) &&
+	      !tsc_offset(vcpu, KVM_GET_DEVICE_ATTR, &offset2) && offset == offset2,
+	      "user space sets TSC_ADJUST: the TSC stays");
+	start(code, sizeof(code));
+	check(!ioctl(vcpu, KVM_RUN, 0) && run->exit_reason == KVM_EXIT_HLT && msr_is(0x3b, 0x12345678) &&
+	      !tsc_offset(vcpu, KVM_GET_DEVICE_ATTR, &offset2) && offset2 - offset == 0x12345678 - 5,
+	      "the guest sets it: its TSC moves as far");
+}
+
+/* After the first run. */
+static void test_cpuid(void)
+{
+	struct kvm_cpuid2 *c = supported_cpuid(dev);
+	unsigned int i;
+
+	/* As many as were set. */
+	check(!ioctl(vcpu, KVM_GET_CPUID2, c) && !ioctl(vcpu, KVM_SET_CPUID2, c),
+	      "CPUID as it is can be set after a run");
+	for (i = 0; i < c->nent && c->entries[i].function != 7; i++)
+		;
+	if (i == c->nent)
+		bail("no leaf 7");
+	c->entries[i].ebx ^= 2;
+	check(ioctl(vcpu, KVM_SET_CPUID2, c) && errno == EINVAL, "another cannot: EINVAL");
+	free(c);
+}
+
 static void test_mce(void)
 {
 	struct kvm_x86_mce mce = { .status = 1ULL << 63 | 5, .addr = 0x1234, .bank = 3 };
@@ -357,6 +428,8 @@ int main(int argc, char **argv)
 	test_translate();
 	test_events();
 	test_debug();
+	test_tsc();
+	test_cpuid();
 	test_stats();
 	check(ioctl(vcpu, _IO(KVMIO, 0xee), 0) && (errno == EINVAL || errno == ENOTTY),
 	      "an unknown ioctl of a vCPU");

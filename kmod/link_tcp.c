@@ -389,11 +389,32 @@ static int tcp_start(struct cvmm_link *link)
 	return 0;
 }
 
+/*
+ * Read what nobody will: descriptors that come over AF_UNIX are held until then, and
+ * one of our own space, which holds this socket, would keep both for ever.
+ */
+static void tcp_drain(struct socket *sock)
+{
+	u8 buf[256];
+	int ret;
+
+	do {
+		struct msghdr mh = { };
+		struct kvec iov = { .iov_base = buf, .iov_len = sizeof(buf) };
+
+		ret = kernel_recvmsg(sock, &mh, &iov, 1, sizeof(buf), MSG_DONTWAIT);
+		cond_resched();
+	} while (ret > 0);
+}
+
 static void tcp_shutdown(struct cvmm_link *link)
 {
 	struct link_tcp *tcp = link->priv;
 
 	kernel_sock_shutdown(tcp->sock, SHUT_RDWR);
+	/* From here no more comes. */
+	if (tcp->sock->sk->sk_family == AF_UNIX)
+		tcp_drain(tcp->sock);
 }
 
 static void tcp_stop(struct cvmm_link *link)

@@ -449,9 +449,51 @@ static void test_sockets(void)
 	close(fds[1]);
 }
 
+/* The space's own descriptor, behind something that its receiver does not go beyond. */
+static void test_own_descriptor(void)
+{
+	static const char garbage[DSM_WIRE_SIZE] = "garbage";
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(sizeof(int))];
+	} control = { 0 };
+	struct iovec iov = { .iov_base = (char *)garbage, .iov_len = 1 };
+	struct msghdr mh = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+		.msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&mh);
+	struct cvmm_home_range ranges[2];
+	struct cvmm_space_config cfg;
+	int fds[2], space;
+	bool gone = false;
+
+	config_init(&cfg, ranges, "itself", 0, 2, PAGES, 6);
+	space = space_create(&cfg);
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds))
+		die("socketpair");
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &space, sizeof(int));
+	if (send(fds[1], garbage, sizeof(garbage), 0) != sizeof(garbage) || sendmsg(fds[1], &mh, 0) != 1)
+		die("sendmsg");
+	ok(!space_add_link(space, 1, fds[0]) && space_wait_failed(space, 5000),
+	   "a space whose own descriptor waits in its link's socket fails");
+	close(space);
+	close(fds[0]);
+	close(fds[1]);
+	for (unsigned int i = 0; i < 50 && !gone; i++) {
+		gone = !spaces_dump();
+		usleep(100000);
+	}
+	ok(gone, "and goes when it is closed");
+}
+
 void test_failure(void)
 {
 	test_sockets();
+	test_own_descriptor();
 	test_hello();
 	test_delta();
 	ok(in_child(late_link, NULL) == 0, "an access waits until the link is added");

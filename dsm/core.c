@@ -30,6 +30,8 @@ _Static_assert((HOLD_LIMIT_MOST_NS >> DSM_HOLD_SHIFT) + 2 <= DSM_HOLD_TICKS, "ho
 #define HOLD_YIELD_FIRST_NS	(1000000ULL)
 #define TRAVEL_MOST_NS		(1000 * MSEC)
 
+#define RELAX_EVERY		1024	/* pages, in dsm_teardown() */
+
 int dsm_init(struct dsm *d, const struct dsm_config *cfg)
 {
 	u64 end = 0;
@@ -186,7 +188,7 @@ bool dsm_lookup(const struct dsm *d, u64 gfn, struct dsm_ref *r)
 
 	if (!range)
 		return false;
-	i = gfn - range->first_gfn;
+	i = dsm_index(gfn - range->first_gfn, range->nr_gfns);
 	r->gfn = gfn;
 	r->page = &range->pages[i];
 	r->dir = range->homes ? &range->homes[i] : NULL;
@@ -345,6 +347,8 @@ void dsm_teardown(struct dsm *d)
 			struct dsm_rec *rec = dsm_rec(p);
 			u64 gfn = range->first_gfn + k;
 
+			if (ops->relax && !(k % RELAX_EVERY))
+				ops->relax(d->cfg.ctx);
 			if (rec) {
 				p->word = rec->frame;
 				p->has_rec = 0;

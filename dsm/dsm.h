@@ -410,6 +410,8 @@ enum dsm_prot {
  * @done:	optional.  A request of this host is complete and has been counted as
  *		@event, a FAULT_*; @wait_ns: how long ago dsm_access() made it.
  * @trace:	optional.  One protocol step.
+ * @relax:	optional.  Let others run; dsm_teardown() calls it now and then, without
+ *		the page lock.
  */
 struct dsm_rec;
 
@@ -425,6 +427,7 @@ struct dsm_ops {
 	void (*count)(void *ctx, enum dsm_event event);
 	void (*done)(void *ctx, u64 gfn, enum dsm_event event, u64 wait_ns);
 	void (*trace)(void *ctx, u64 gfn, enum dsm_step step, u32 a, u32 b);
+	void (*relax)(void *ctx);
 };
 
 /**
@@ -622,8 +625,8 @@ bool dsm_failed(const struct dsm *d);
  * dsm_teardown() - give back every frame and record
  *
  * The platform guarantees that no other call runs or follows, and that no
- * mapping is left; the page lock is not needed.  Calls put_frame() and
- * free_rec() only.  May take long on large spaces; sleeps only if these do.
+ * mapping is left; the page lock is not needed.  Calls put_frame(), free_rec() and
+ * relax() only.  May take long on large spaces; sleeps only if these do.
  */
 void dsm_teardown(struct dsm *d);
 

@@ -13,8 +13,12 @@
 #include <linux/build_bug.h>
 #include <linux/compiler.h>
 #include <linux/errno.h>
+#include <linux/nospec.h>
 #include <linux/string.h>
 #include <linux/types.h>
+
+/* @i, which is < @n; a processor that guesses so wrongly uses 0. */
+#define dsm_index(i, n)		array_index_nospec(i, n)
 
 static inline unsigned int dsm_weight64(u64 w)
 {
@@ -47,6 +51,8 @@ typedef int32_t s32;
 #define READ_ONCE(x)		(*(const volatile __typeof__(x) *)&(x))
 #define WRITE_ONCE(x, v)	(*(volatile __typeof__(x) *)&(x) = (v))
 #endif
+
+#define dsm_index(i, n)		((void)(n), (i))
 
 static inline unsigned int dsm_weight64(u64 w)
 {

@@ -9,6 +9,7 @@
 #include <linux/jhash.h>
 #include <linux/memcontrol.h>
 #include <linux/module.h>
+#include <linux/nospec.h>
 #include <linux/nsproxy.h>
 #include <linux/pagemap.h>
 #include <linux/pid.h>
@@ -218,7 +219,7 @@ static long space_add_link(struct cvmm_space *space, void __user *uarg)
 		return -EFAULT;
 	if (arg.flags || arg.host >= space->nr_hosts || arg.host == space->host)
 		return -EINVAL;
-	return cvmm_link_attach(space->links[arg.host], &arg);
+	return cvmm_link_attach(space->links[array_index_nospec(arg.host, CVMM_MAX_HOSTS)], &arg);
 }
 
 static long space_get_status(struct cvmm_space *space, void __user *uarg)

@@ -5,6 +5,7 @@
  */
 #include <linux/memcontrol.h>
 #include <linux/module.h>
+#include <linux/nospec.h>
 #include <linux/pagemap.h>
 #include <linux/rmap.h>
 #include <linux/sched/mm.h>
@@ -191,7 +192,7 @@ static void space_send(void *ctx, u32 to, const struct dsm_msg *msg, void *frame
 		page->mapping = NULL;
 	else if (page)
 		frame_lend(page);
-	cvmm_link_send(space->links[to], msg, page, flags & DSM_SEND_GIVE);
+	cvmm_link_send(space->links[array_index_nospec(to, CVMM_MAX_HOSTS)], msg, page, flags & DSM_SEND_GIVE);
 }
 
 /*
@@ -304,6 +305,11 @@ static void space_trace(void *ctx, u64 gfn, enum dsm_step step, u32 a, u32 b)
 	trace_cvmm_step(space->id, space->host, gfn, step, a, b);
 }
 
+static void space_relax(void *ctx)
+{
+	cond_resched();
+}
+
 int cvmm_space_receive(struct cvmm_space *space, u32 host, const struct dsm_msg *msg,
 		       struct page *page)
 {
@@ -408,6 +414,7 @@ static const struct dsm_ops space_dsm_ops = {
 	.count = space_count,
 	.done = space_done,
 	.trace = space_trace,
+	.relax = space_relax,
 };
 
 static void metadata_free(struct cvmm_space *space)

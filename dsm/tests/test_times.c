@@ -236,6 +236,31 @@ static void delays_on_the_wire(void **state)
 	assert_int_equal(dsm_delay_pack(~0U), 0xffff);
 }
 
+static void relax(void *ctx)
+{
+	(*(unsigned int *)ctx)++;
+}
+
+/* The end of a large space is long: others run meanwhile. */
+static void end_relaxes(void **state)
+{
+	enum { PAGES = 100000 };
+	static struct dsm_page pages[PAGES];
+	static struct dsm_home homes[PAGES];
+	struct dsm_range range = { .nr_gfns = PAGES, .pages = pages, .homes = homes };
+	static const struct dsm_ops ops = { .relax = relax };
+	unsigned int times = 0;
+	struct dsm_config cfg = {
+		.ops = &ops, .ctx = &times, .ranges = &range, .nr_ranges = 1, .nr_hosts = 1,
+	};
+	struct dsm d;
+
+	(void)state;
+	assert_int_equal(dsm_init(&d, &cfg), 0);
+	dsm_teardown(&d);
+	assert_in_range(times, PAGES / 4096, PAGES / 64);
+}
+
 #define T(name) cmocka_unit_test_prestate_setup_teardown(name, net_start_test, net_finish_test, &net)
 
 int main(void)
@@ -243,7 +268,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(page_is_measured), T(headers_are_not), T(waits_are_not), T(waits_for_copies_are_not),
 		T(average_follows), T(limits), T(yields_for_a_travel), T(holds_are_exact),
-		T(delays_on_the_wire),
+		T(delays_on_the_wire), T(end_relaxes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

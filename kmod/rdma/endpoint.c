@@ -14,6 +14,7 @@
 #include <linux/in.h>
 #include <linux/in6.h>
 #include <linux/module.h>
+#include <linux/nospec.h>
 #include <linux/nsproxy.h>
 #include <linux/poll.h>
 #include <linux/slab.h>
@@ -132,7 +133,7 @@ static int ep_request(struct rdma_ep *ep, struct rdma_cm_id *id,
 	if (ep->state != CVMM_RDMA_WAITING || (ep->nr_lanes && hs.nr_lanes != ep->nr_lanes))
 		goto reject;
 	ep->nr_lanes = hs.nr_lanes;
-	lane = &ep->lane[hs.lane];
+	lane = &ep->lane[array_index_nospec(hs.lane, CVMM_RDMA_MAX_QPS)];
 	if (lane->id)	/* each token is good for each lane once */
 		goto reject;
 	lane->id = id;

@@ -192,7 +192,10 @@ static void lane_wake(struct rdma_lane *lane)
 		wake_up(&lane->room);
 }
 
-/* Wait until there is room.  For as long as it takes while the peer has no space yet. */
+/*
+ * Wait until there is room.  For as long as it takes while the peer has no space yet:
+ * to the watchdog, this is no task that hangs.
+ */
 static int lane_wait(struct rdma_lane *lane)
 {
 	bool granted;
@@ -202,7 +205,7 @@ static int lane_wait(struct rdma_lane *lane)
 	granted = lane->granted;
 	spin_unlock(&lane->lock);
 	if (!granted)
-		wait_event(lane->room, lane_may_go_on(lane));
+		wait_event_idle(lane->room, lane_may_go_on(lane));
 	else if (!wait_event_timeout(lane->room, lane_may_go_on(lane),
 				     msecs_to_jiffies(CVMM_LINK_TIMEOUT_MS)))
 		return -ETIMEDOUT;

@@ -241,6 +241,7 @@ struct cvmm_vcpu {
 int cvmm_hw_get(void);
 void cvmm_hw_put(void);
 extern const struct cvmm_hw_ops *cvmm_hw;
+extern u64 cvmm_host_xss;
 int cvmm_check_extension(long ext);
 
 /* vm.c */

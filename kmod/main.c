@@ -19,6 +19,8 @@
 #include <linux/reboot.h>
 #include <linux/suspend.h>
 #include <linux/uaccess.h>
+#include <asm/cpufeature.h>
+#include <asm/msr.h>
 #include <asm/reboot.h>
 
 #include "compat.h"
@@ -30,6 +32,7 @@
 #define CVMM_VERSION	"0.1"
 
 const struct cvmm_hw_ops *cvmm_hw;	/* NULL: spaces only */
+u64 cvmm_host_xss;			/* IA32_XSS of this host, on all CPUs */
 
 static DEFINE_MUTEX(engine_lock);
 static unsigned int engine_users;	/* VMs; under engine_lock */
@@ -82,7 +85,7 @@ int cvmm_hw_get(void)
 		goto count_user;
 	on_each_cpu(test_busy, &count, 1);
 	if (atomic_read(&count)) {
-		pr_info("another hypervisor uses %s on this host\n", cvmm_hw->name);
+		pr_info_ratelimited("another hypervisor uses %s on this host\n", cvmm_hw->name);
 		err = -EBUSY;
 		goto unlock;
 	}
@@ -313,6 +316,8 @@ static int __init engine_init(void)
 	if (err)
 		goto exit_kick;
 	cvmm_hw = &cvmm_svm_ops;
+	if (boot_cpu_has(X86_FEATURE_XSAVES))
+		rdmsrl(MSR_IA32_XSS, cvmm_host_xss);
 	/*
 	 * For as long as the module is loaded: each change of the key patches
 	 * the running kernel on all CPUs.

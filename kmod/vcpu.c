@@ -15,6 +15,7 @@
 #include <asm/fpu/api.h>
 #include <asm/fpu/xcr.h>
 #include <asm/fpu/xstate.h>
+#include <asm/msr.h>
 #include <asm/trapnr.h>
 
 #include "compat.h"
@@ -100,6 +101,9 @@ static void load_guest_extra(struct cvmm_vcpu *vcpu, u64 *host_xcr0)
 		*host_xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
 		if (vcpu->cr4 & X86_CR4_OSXSAVE && vcpu->xcr0 != *host_xcr0)
 			xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->xcr0);
+		/* SVM has no intercept for XSAVES, which guests are not told of. */
+		if (vcpu->cr4 & X86_CR4_OSXSAVE && unlikely(cvmm_host_xss))
+			wrmsrl(MSR_IA32_XSS, 0);
 	}
 	if (unlikely(cvmm_effective_dr7(vcpu) & (DR_GLOBAL_ENABLE_MASK | DR_LOCAL_ENABLE_MASK))) {
 		const u64 *db = cvmm_effective_db(vcpu);
@@ -120,6 +124,8 @@ static void load_host_extra(struct cvmm_vcpu *vcpu, u64 host_xcr0)
 	if (boot_cpu_has(X86_FEATURE_XSAVE) && vcpu->cr4 & X86_CR4_OSXSAVE) {
 		u64 xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
 
+		if (unlikely(cvmm_host_xss))
+			wrmsrl(MSR_IA32_XSS, cvmm_host_xss);
 		if (xcr0 != host_xcr0)
 			xsetbv(XCR_XFEATURE_ENABLED_MASK, host_xcr0);
 		/* QEMU's emulation (7.2, 10.0) lets XSETBV pass although it is intercepted. */

@@ -379,9 +379,13 @@ static int tcp_start(struct cvmm_link *link)
 	struct link_tcp *tcp = link->priv;
 	struct task_struct *rx;
 
+	if (!cvmm_thread_get())
+		return -EAGAIN;
 	rx = kthread_create(tcp_rx_thread, link, "cvmm-rx/%u", link->host);
-	if (IS_ERR(rx))
+	if (IS_ERR(rx)) {
+		cvmm_thread_put();
 		return PTR_ERR(rx);
+	}
 	/* It may end before release() stops it. */
 	get_task_struct(rx);
 	tcp->rx = rx;
@@ -426,6 +430,7 @@ static void tcp_stop(struct cvmm_link *link)
 	kthread_stop(tcp->rx);
 	put_task_struct(tcp->rx);
 	tcp->rx = NULL;
+	cvmm_thread_put();
 }
 
 static void tcp_release(struct cvmm_link *link)

@@ -25,6 +25,26 @@
 LIST_HEAD(cvmm_spaces);
 DEFINE_MUTEX(cvmm_spaces_lock);
 
+/* Nobody's limits count kernel threads. */
+static unsigned int max_threads = 4096;
+module_param(max_threads, uint, 0644);
+MODULE_PARM_DESC(max_threads, "kernel threads at most: one for each space, and for each of its stream links (default 4096)");
+
+static atomic_t nr_threads = ATOMIC_INIT(0);
+
+bool cvmm_thread_get(void)
+{
+	if ((unsigned int)atomic_inc_return(&nr_threads) <= READ_ONCE(max_threads))
+		return true;
+	atomic_dec(&nr_threads);
+	return false;
+}
+
+void cvmm_thread_put(void)
+{
+	atomic_dec(&nr_threads);
+}
+
 /* ----------------------------------------------------------- counters */
 
 static const char *space_counter_name(unsigned int idx)
@@ -415,10 +435,15 @@ static struct cvmm_space *space_alloc(const struct cvmm_space_config *cfg)
 	space->mapping = mapping_create();
 	if (!space->mapping)
 		goto destroy_counters;
+	/* The queue has one of its own, for when memory is short. */
+	if (!cvmm_thread_get()) {
+		ret = -EAGAIN;
+		goto free_mapping;
+	}
 	space->wq = alloc_workqueue("cvmm-%.16s", WQ_HIGHPRI | WQ_UNBOUND | WQ_MEM_RECLAIM, 0,
 				    space->name);
 	if (!space->wq)
-		goto free_mapping;
+		goto put_thread;
 	ret = links_create(space);
 	if (ret)
 		goto destroy_wq;
@@ -435,6 +460,8 @@ put_memcg:
 	links_free(space);
 destroy_wq:
 	destroy_workqueue(space->wq);
+put_thread:
+	cvmm_thread_put();
 free_mapping:
 	kfree(space->mapping);
 destroy_counters:
@@ -467,6 +494,7 @@ static void space_destroy(struct kref *ref)
 	links_stop(space);
 	cvmm_pages_stop(space);
 	destroy_workqueue(space->wq);
+	cvmm_thread_put();
 	links_free(space);
 	cvmm_pages_destroy(space);
 	WARN_ON_ONCE(cvmm_space_nr_frames(space));

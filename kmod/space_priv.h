@@ -168,6 +168,10 @@ extern struct mutex cvmm_spaces_lock;
 /* space.c */
 extern const struct file_operations cvmm_space_fops;
 
+/* One more kernel thread: false when the module has as many as it may. */
+bool cvmm_thread_get(void);
+void cvmm_thread_put(void);
+
 static inline void cvmm_space_get(struct cvmm_space *space)
 {
 	kref_get(&space->ref);

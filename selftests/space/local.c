@@ -5,6 +5,7 @@
 #include "space_test.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -120,6 +121,29 @@ static void test_budget(void)
 	   "metadata: %llu bytes, at most 16 per page and 16 more at home",
 	   (unsigned long long)info.meta_bytes);
 	close(fd);
+}
+
+/* Each space has a kernel thread, which no limit of its process counts. */
+static void test_threads(void)
+{
+	static const char path[] = "/sys/module/cvmm/parameters/max_threads";
+	char was[16] = "";
+	int fd, other, param = open(path, O_RDWR);
+
+	if (param < 0 || read(param, was, sizeof(was) - 1) <= 0 || pwrite(param, "1", 1, 0) != 1)
+		die(path);
+	fresh();
+	fd = space_create(&cfg);
+	strcpy(cfg.name, "second");
+	other = space_create(&cfg);
+	ok(fd >= 0 && other < 0 && errno == EAGAIN, "no space beyond the limit of threads");
+	close(fd);
+	other = space_create(&cfg);
+	ok(other >= 0, "when the first has gone, there is room");
+	close(other);
+	if (pwrite(param, was, strlen(was), 0) < 0)
+		die(path);
+	close(param);
 }
 
 /* ------------------------------------------------------------ mapping */
@@ -251,6 +275,7 @@ void test_local(void)
 	close(dev);
 	test_config();
 	test_budget();
+	test_threads();
 	test_mapping();
 	test_fail_ioctl();
 	ok(spaces_dump() == 0, "no space is left");

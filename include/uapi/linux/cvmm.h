@@ -85,7 +85,8 @@ struct cvmm_home_range {
  *		name may be in use once per network namespace: EEXIST.
  *
  * Returns a new file descriptor (O_CLOEXEC).  The space lives until its last
- * descriptor, mapping and memory slot are gone.
+ * descriptor, mapping and memory slot are gone.  EAGAIN: the module has as many
+ * kernel threads as it may (its parameter max_threads).
  */
 struct cvmm_space_config {
 	__u64 ranges;

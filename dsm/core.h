@@ -106,6 +106,17 @@ extern enum dsm_bug dsm_test_bug;
 	X(ANSWERED_ALONE)		/* by home: no DONE */		\
 	X(ANSWERED_LATE)		/* ... after a hold or a pin */	\
 	X(NEXT_BEFORE_DATA)		/* ... and the next transaction starts at once */ \
+	X(AHEAD_CAME)			/* before anybody waited for it */ \
+	X(AHEAD_JOINED)			/* ... under way when somebody did */ \
+	X(AHEAD_OLDER)			/* ... by an older class */	\
+	X(AHEAD_READ_USED)						\
+	X(AHEAD_WRITE_USED)						\
+	X(AHEAD_READ_LOST)		/* unused, meets INV */		\
+	X(AHEAD_WRITE_LOST)		/* unused, meets FWD_X */	\
+	X(AHEAD_WRITE_SHARED)		/* unused, meets a reader */	\
+	X(AHEAD_OFFER)			/* ... who might have had all of it */ \
+	X(AHEAD_HELD)			/* not asked for: the copy here is held */ \
+	X(AHEAD_COPY_LOST)		/* an upgrade's, before its turn came */ \
 	X(DOUBT_MOST)							\
 	X(DOUBT_FADES)
 
@@ -147,6 +158,7 @@ struct dsm_rec {
 	u16 data_flags;		/* likewise */
 	bool answered;		/* DATA has come */
 	bool have;		/* it was sent with DSM_F_HAVE */
+	bool ahead;		/* nobody waits for it, by dsm_ahead() */
 	bool version_known;
 	bool sleepers;		/* somebody was told DSM_WAIT */
 	u32 since;		/* start of the oldest waiting instruction, ticks */

@@ -221,7 +221,8 @@ static inline u32 dsm_age_unpack(u16 age)
 struct dsm_page {
 	void *word;		/* the frame, or the record (has_rec) that has the frame */
 	u64 grant:24;		/* hold tick of the grant, wraps after 275 s */
-	u64 age:15;		/* of the instruction at the grant, packed */
+	u64 age:15;		/* of the instruction at the grant, packed; all ones in a page that
+				   came ahead and nobody has used yet */
 	u64 hold:13;		/* held until grant + hold, packed; 0: not held */
 	u64 version:8;		/* low bits of the data version */
 	u64 state:2;		/* enum dsm_state */
@@ -274,8 +275,8 @@ struct dsm_range {
 
 /*
  * Events for ops->count().  The FAULT_* ones are counted at the requester when
- * a request completes; the suffix is the number of messages on its critical
- * path (0: satisfied at home, which is this host).
+ * a request that somebody waits for completes; the suffix is the number of messages on
+ * its critical path (0: satisfied at home, which is this host).
  */
 #define DSM_EVENTS(X)							\
 	X(FAULT_READ_0, fault_read_0)					\
@@ -329,6 +330,17 @@ struct dsm_range {
 	X(HOME_PROMOTE, home_promote)					\
 	/* home: page is migratory no longer */				\
 	X(HOME_DEMOTE, home_demote)					\
+	/* dsm_ahead() has asked for a copy, or for write access */	\
+	X(AHEAD_READ, ahead_read)					\
+	X(AHEAD_WRITE, ahead_write)					\
+	/* of these: somebody came to wait for it: counted as FAULT_*, too */ \
+	X(AHEAD_LATE, ahead_late)					\
+	/* of these: used, without a wait: to read, to write */		\
+	X(AHEAD_USED_READ, ahead_used_read)				\
+	X(AHEAD_USED_WRITE, ahead_used_write)				\
+	/* of these: in vain: the copy, the right to write was taken before */ \
+	X(AHEAD_WASTED_READ, ahead_wasted_read)				\
+	X(AHEAD_WASTED_WRITE, ahead_wasted_write)			\
 	X(TX_REQ_S, tx_req_s)						\
 	X(TX_REQ_X, tx_req_x)						\
 	X(TX_FWD_S, tx_fwd_s)						\
@@ -509,10 +521,14 @@ enum dsm_result {
  *		page that was handed over on a read is not writable at first: the
  *		first write has to ask, which costs no message, so that the page's
  *		home can learn whether the page is written at all.
+ * @spared:	this access would have had to wait, but the page had come ahead, or as a
+ *		whole on a read.  It is held now as if it had.  With DSM_WAIT: it was
+ *		under way because somebody had asked ahead.
  */
 struct dsm_grant {
 	void *frame;
 	bool writable;
+	bool spared;
 };
 
 /* What an access needs.  The first two are false and true of "does it write?". */
@@ -548,6 +564,21 @@ enum dsm_want {
  */
 int dsm_access(struct dsm *d, u64 gfn, enum dsm_want want, u64 since_ns, u64 now_ns,
 	       struct dsm_grant *grant);
+
+/**
+ * dsm_ahead() - ask for a page that will be needed soon; nobody waits for it
+ * @write:	write access will be needed
+ *
+ * Does nothing where the host has that right already, or where anything is going on with
+ * the page here: a request, a revocation, a hold, a transaction.  A copy is asked for as
+ * by DSM_READ_PLAIN, with the age of an instruction that begins now.  What comes is held for
+ * twice the minimum run time, and not to be mapped before dsm_access() grants it: that is
+ * how its use is known.
+ *
+ * Page lock held; may sleep.  Returns 1 when a request has been made, 0 when not (not
+ * covered, no memory, and a failed space included), or -EPROTO as dsm_access().
+ */
+int dsm_ahead(struct dsm *d, u64 gfn, bool write, u64 now_ns);
 
 /**
  * dsm_receive() - a message has arrived

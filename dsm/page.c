@@ -11,6 +11,11 @@
 #define CLOCK_SLACK	65536U
 #define HOLD_EXP_SHIFT	10
 #define HOLD_MANTISSA	((1U << HOLD_EXP_SHIFT) - 1)
+/* dsm_page.age of what came ahead, until it is used. */
+#define AGE_AHEAD	0x7fffU
+#define AGE_MOST	(AGE_AHEAD - 1)
+/* It is held for so many travel times: another page or two come first. */
+#define AHEAD_TRAVELS	2
 /* Hold ticks in a tick of ages. */
 #define AGE_SHIFT	(DSM_TICK_SHIFT - DSM_HOLD_SHIFT)
 
@@ -73,23 +78,44 @@ static u64 hold_end(const struct dsm_page *p, u64 now_ns)
 	return ((now_ns >> DSM_HOLD_SHIFT) + hold - run) << DSM_HOLD_SHIFT;
 }
 
+/* Has it come by dsm_ahead(), in vain so far? */
+static bool unused(const struct dsm_page *p)
+{
+	return p->age == AGE_AHEAD;
+}
+
 static void hold_start(struct dsm *d, struct dsm_ref *r, u32 since, u64 now_ns)
 {
 	struct dsm_page *p = r->page;
+	u16 age;
 
 	/* now_ns may be from before the wait began: else age and hold would not fit. */
 	if ((s32)(dsm_tick(now_ns) - since) < 0)
 		now_ns = (u64)since << DSM_TICK_SHIFT;
 	p->grant = (now_ns >> DSM_HOLD_SHIFT) & GRANT_MASK;
-	p->age = dsm_age_pack(dsm_age(since, now_ns)) & 0x7fff;
+	age = dsm_age_pack(dsm_age(since, now_ns));
+	p->age = (age < AGE_MOST ? age : AGE_MOST) & 0x7fff;
 	p->hold = dsm_bug(NO_HOLD) ? 0 : hold_pack(ticks_up(dsm_hold_max(d, r->home)) + 1) & 0x1fff;
+}
+
+/* Of a page that nobody has waited for.  It gives way to who does, if that is the older. */
+static void hold_start_ahead(struct dsm *d, struct dsm_ref *r, u64 now_ns)
+{
+	struct dsm_page *p = r->page;
+	u64 hold = AHEAD_TRAVELS * dsm_min_run_ns(d, r->gfn), most = dsm_hold_max(d, r->home);
+
+	hold_start(d, r, dsm_tick(now_ns), now_ns);
+	p->age = AGE_AHEAD;
+	if (p->hold)
+		p->hold = hold_pack(ticks_up(hold < most ? hold : most)) & 0x1fff;
 }
 
 /* How long the instruction that the page is held for has been trying by now. */
 static u32 hold_age(const struct dsm_page *p, u64 now_ns)
 {
-	u32 age = dsm_age_unpack(p->age) + (hold_run(p, now_ns) >> AGE_SHIFT);
+	u32 age = unused(p) ? 0 : dsm_age_unpack(p->age);
 
+	age += hold_run(p, now_ns) >> AGE_SHIFT;
 	return age > DSM_AGE_TICKS ? DSM_AGE_TICKS : age;
 }
 
@@ -158,7 +184,7 @@ void dsm_hold(struct dsm *d, u64 gfn, u64 since_ns, u64 until_ns, u64 now_ns)
 	if (!dsm_lookup(d, gfn, &r))
 		return;
 	p = r.page;
-	if (p->state == DSM_INVALID || !p->hold)
+	if (p->state == DSM_INVALID || !p->hold || unused(p))
 		return;
 
 	/* Another of this host's instructions, an older one, still needs it. */
@@ -255,6 +281,16 @@ static void mark_revoke(const struct dsm_page *p, const struct dsm_rec *rec,
 	}
 }
 
+static void mark_unused(const struct dsm_page *p, const struct dsm_msg *msg)
+{
+	if (!unused(p))
+		return;
+	dsm_mark_if(msg->type == DSM_MSG_INV, AHEAD_READ_LOST);
+	dsm_mark_if(msg->type == DSM_MSG_FWD_X, AHEAD_WRITE_LOST);
+	dsm_mark_if(msg->type == DSM_MSG_FWD_S && p->state == DSM_EXCLUSIVE, AHEAD_WRITE_SHARED);
+	dsm_mark_if(msg->type == DSM_MSG_FWD_S && (msg->flags & DSM_F_EXCL), AHEAD_OFFER);
+}
+
 /* Give up rights as a home's message asks, now.  May find the page busy and defer. */
 static int revoke(struct dsm *d, struct dsm_ref *r, const struct dsm_msg *asked, u64 now_ns)
 {
@@ -268,7 +304,8 @@ static int revoke(struct dsm *d, struct dsm_ref *r, const struct dsm_msg *asked,
 	};
 	struct dsm_page *p = r->page;
 	bool whole = msg.type != DSM_MSG_FWD_S || hands_over(p, &msg);
-	bool clean = p->state == DSM_EXCLUSIVE && !p->written;
+	/* Of what came ahead nobody has read either: it tells nothing of how it migrates. */
+	bool clean = p->state == DSM_EXCLUSIVE && !p->written && !unused(p);
 	void *frame = dsm_frame(p);
 	struct dsm_rec *rec;
 	u32 flags = 0;
@@ -302,6 +339,10 @@ static int revoke(struct dsm *d, struct dsm_ref *r, const struct dsm_msg *asked,
 		dsm_mark_if(msg.type == DSM_MSG_FWD_S && (msg.flags & DSM_F_EXCL), OFFER_KEPT);
 	}
 	mark_revoke(p, rec, &msg);
+	mark_unused(p, &msg);
+	if (whole && unused(p))
+		dsm_count(d, p->state == DSM_EXCLUSIVE ? DSM_EV_AHEAD_WASTED_WRITE :
+							 DSM_EV_AHEAD_WASTED_READ);
 	switch (msg.type) {
 	case DSM_MSG_FWD_S:
 		if (whole) {
@@ -313,6 +354,10 @@ static int revoke(struct dsm *d, struct dsm_ref *r, const struct dsm_msg *asked,
 		} else if (p->state == DSM_EXCLUSIVE) {
 			dsm_count(d, DSM_EV_DOWNGRADE);
 			set_state(d, r, DSM_OWNED);
+			if (unused(p)) {
+				dsm_count(d, DSM_EV_AHEAD_WASTED_WRITE);
+				p->age = 0;
+			}
 		}
 		break;
 	case DSM_MSG_FWD_X:
@@ -334,6 +379,7 @@ static int revoke(struct dsm *d, struct dsm_ref *r, const struct dsm_msg *asked,
 		set_state(d, r, DSM_INVALID);
 		dsm_set_frame(p, NULL);
 		p->hold = 0;
+		p->age = 0;
 		if (!flags) {
 			if (!dsm_bug(FRAME_LEAK))
 				d->cfg.ops->put_frame(d->cfg.ctx, r->gfn, frame);
@@ -551,7 +597,8 @@ static int complete(struct dsm *d, struct dsm_ref *r, const struct dsm_msg *last
 	if (dsm_weight64(rec->acks_from) > rec->acks_needed)
 		return -EPROTO;
 
-	count_fault(d, r, rec, now_ns);
+	if (!rec->ahead)
+		count_fault(d, r, rec, now_ns);
 	measure(d, r, rec, last, now_ns);
 	if (rec->data) {
 		dsm_set_frame(p, rec->data);
@@ -560,8 +607,14 @@ static int complete(struct dsm *d, struct dsm_ref *r, const struct dsm_msg *last
 	p->version = (u8)rec->version;
 	set_state(d, r, rec->data_flags & DSM_F_EXCL ? DSM_EXCLUSIVE : DSM_SHARED);
 	/* Handed over on a read: it shows whether the read is followed by a write. */
-	p->written = rec->req == DSM_MSG_REQ_X || (rec->data_flags & DSM_F_ZERO);
-	hold_start(d, r, rec->since, now_ns);
+	p->written = !rec->ahead && (rec->req == DSM_MSG_REQ_X || (rec->data_flags & DSM_F_ZERO));
+	if (!rec->ahead) {
+		hold_start(d, r, rec->since, now_ns);
+	} else {
+		hold_start_ahead(d, r, now_ns);
+		dsm_mark(AHEAD_CAME);
+		dsm_mark_if(rec->have && !(rec->data_flags & DSM_F_SAME), AHEAD_COPY_LOST);
+	}
 
 	if (dsm_bug(EARLY_DONE) && rec->acks_needed)
 		done.type = 0;
@@ -656,8 +709,9 @@ int dsm_page_ack(struct dsm *d, struct dsm_ref *r, u32 from,
 	return complete(d, r, msg, now_ns);
 }
 
-/* Ask the home.  -ENOMEM: nothing has happened. */
-static int request(struct dsm *d, struct dsm_ref *r, enum dsm_want want, u32 since, u64 now_ns)
+/* Ask the home; @ahead: nobody waits.  -ENOMEM: nothing has happened. */
+static int request(struct dsm *d, struct dsm_ref *r, enum dsm_want want, bool ahead, u32 since,
+		   u64 now_ns)
 {
 	bool write = want == DSM_WRITE;
 	struct dsm_page *p = r->page;
@@ -693,6 +747,7 @@ static int request(struct dsm *d, struct dsm_ref *r, enum dsm_want want, u32 sin
 	rec->since = since;
 	rec->asked_ns = now_ns;
 	rec->have = msg.flags & DSM_F_HAVE;
+	rec->ahead = ahead;
 	rec->answered = false;
 	rec->version_known = false;
 	rec->acks_from = 0;
@@ -726,9 +781,17 @@ static int join(struct dsm *d, struct dsm_ref *r, u32 since, u64 now_ns)
 		.age = dsm_age_pack(age),
 	};
 
-	dsm_count(d, DSM_EV_COALESCED);
-	if ((s32)(since - rec->since) >= 0)
-		return 0;
+	if (rec->ahead) {
+		/* From now on it is this instruction's. */
+		rec->ahead = false;
+		dsm_count(d, DSM_EV_AHEAD_LATE);
+		dsm_mark(AHEAD_JOINED);
+		dsm_mark_if(dsm_age_class(age) > dsm_age_class(before), AHEAD_OLDER);
+	} else {
+		dsm_count(d, DSM_EV_COALESCED);
+		if ((s32)(since - rec->since) >= 0)
+			return 0;
+	}
 	rec->since = since;
 	if (dsm_age_class(age) <= dsm_age_class(before))
 		return 0;
@@ -742,15 +805,29 @@ static int wait_for(struct dsm_rec *rec)
 	return DSM_WAIT;
 }
 
-/* A write, after which the page is no gift in vain. */
-static void note_written(struct dsm *d, struct dsm_page *p)
+/*
+ * An access that is granted: would it have had to wait, had the page not come ahead, or
+ * as a whole on a read?
+ */
+static bool note_access(struct dsm *d, struct dsm_ref *r, bool write, u32 since, u64 now_ns)
 {
-	if (p->written || dsm_bug(WRITTEN_LOST))
-		return;
+	struct dsm_page *p = r->page;
+	bool spared = unused(p);
+
+	if (spared) {
+		dsm_count(d, write ? DSM_EV_AHEAD_USED_WRITE : DSM_EV_AHEAD_USED_READ);
+		dsm_mark_if(!write, AHEAD_READ_USED);
+		dsm_mark_if(write, AHEAD_WRITE_USED);
+		hold_start(d, r, since, now_ns);
+	}
+	if (!write || p->written || dsm_bug(WRITTEN_LOST))
+		return spared;
 	p->written = 1;
-	dsm_count(d, DSM_EV_MIGRATORY_WRITTEN);
+	if (!spared)
+		dsm_count(d, DSM_EV_MIGRATORY_WRITTEN);
 	dsm_mark(WRITE_LOCAL);
 	dsm_mark_if(dsm_rec(p) && dsm_rec(p)->deferred.type, WRITE_IN_HOLD);
+	return true;
 }
 
 int dsm_access(struct dsm *d, u64 gfn, enum dsm_want want, u64 since_ns, u64 now_ns,
@@ -764,6 +841,7 @@ int dsm_access(struct dsm *d, u64 gfn, enum dsm_want want, u64 since_ns, u64 now
 
 	if (!dsm_lookup(d, gfn, &r))
 		return -ENOENT;
+	grant->spared = false;
 
 	for (;;) {
 		if (satisfied(r.page, write, &grant->writable)) {
@@ -771,8 +849,7 @@ int dsm_access(struct dsm *d, u64 gfn, enum dsm_want want, u64 since_ns, u64 now
 			rec = dsm_rec(r.page);
 			dsm_mark_if(rec && rec->req == DSM_MSG_REQ_X && rec->answered,
 				    READ_DURING_UPGRADE);
-			if (write)
-				note_written(d, r.page);
+			grant->spared = note_access(d, &r, write, since, now_ns);
 			return DSM_GRANTED;
 		}
 		if (dsm_failed(d))
@@ -780,6 +857,7 @@ int dsm_access(struct dsm *d, u64 gfn, enum dsm_want want, u64 since_ns, u64 now
 
 		rec = dsm_rec(r.page);
 		if (rec && rec->req) {
+			grant->spared = rec->ahead;
 			err = join(d, &r, since, now_ns);
 			if (!err)
 				return wait_for(rec);
@@ -802,7 +880,7 @@ int dsm_access(struct dsm *d, u64 gfn, enum dsm_want want, u64 since_ns, u64 now
 			if (!err)
 				err = dsm_dir_settle(d, &r, now_ns);
 		} else {
-			err = request(d, &r, want, since, now_ns);
+			err = request(d, &r, want, false, since, now_ns);
 			if (err == -ENOMEM && !(dsm_rec(r.page) && dsm_rec(r.page)->req))
 				return err;
 		}
@@ -815,4 +893,33 @@ int dsm_access(struct dsm *d, u64 gfn, enum dsm_want want, u64 since_ns, u64 now
 		if (rec && rec->req)
 			return wait_for(rec);
 	}
+}
+
+int dsm_ahead(struct dsm *d, u64 gfn, bool write, u64 now_ns)
+{
+	struct dsm_page *p;
+	struct dsm_ref r;
+	int err;
+
+	if (dsm_failed(d) || !dsm_lookup(d, gfn, &r))
+		return 0;
+	p = r.page;
+	if (p->has_rec || (r.dir && (r.dir->txn || !r.dir->owner)))
+		return 0;
+	if (write ? p->state == DSM_EXCLUSIVE : p->state != DSM_INVALID)
+		return 0;
+	/* With a request under way a copy is not held any more, see dsm_page_revoke(). */
+	if (p->state != DSM_INVALID && hold_end(p, now_ns) > now_ns) {
+		dsm_mark(AHEAD_HELD);
+		return 0;
+	}
+	err = request(d, &r, write ? DSM_WRITE : DSM_READ_PLAIN, true, dsm_tick(now_ns), now_ns);
+	if (err == -ENOMEM && !(dsm_rec(p) && dsm_rec(p)->req))
+		return 0;
+	if (err) {
+		dsm_fail(d);
+		return -EPROTO;
+	}
+	dsm_count(d, write ? DSM_EV_AHEAD_WRITE : DSM_EV_AHEAD_READ);
+	return 1;
 }

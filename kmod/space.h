@@ -144,6 +144,7 @@ typedef int (*cvmm_space_map_fn)(void *arg, u64 gfn, struct page *page, bool wri
 #define CVMM_FAULT_NOWAIT	(1U << 1)	/* -EAGAIN instead of waiting for a peer */
 
 struct cvmm_space_holds;
+struct dsm_ahead_table;
 
 /**
  * cvmm_space_fault() - get access to a page and install a mapping of it
@@ -193,11 +194,14 @@ struct cvmm_space_holds {
 	u64 first_ns;		/* when the instruction first missed a page */
 	u64 entered_ns;		/* when the guest was entered with them, 0: not yet */
 	u64 gfn[8];
+	struct dsm_ahead_table *ahead;	/* what the vCPU misses after what; NULL: nothing yet */
 };
 
 /* Before a fault is handled: @rip tells a retry of the same instruction from progress. */
 void cvmm_space_holds_begin(struct cvmm_space *space, struct cvmm_space_holds *h, u64 rip);
 /* Right before VM entry, preemptible: from now each held page is kept for the minimum run time. */
 void cvmm_space_entered(struct cvmm_space *space, struct cvmm_space_holds *h);
+/* The vCPU is no more.  Zero-filled ones need not be freed. */
+void cvmm_space_holds_free(struct cvmm_space_holds *h);
 
 #endif /* CVMM_SPACE_H */

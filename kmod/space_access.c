@@ -260,6 +260,8 @@ int cvmm_space_acquire(struct cvmm_space *space, struct cvmm_acquire *a)
 				break;
 			if (a->holds && a->holds->nr)
 				holds_extend(space, a->holds);
+			if (a->holds)
+				cvmm_space_miss(space, a->holds, a->gfn, write, a->grant.spared);
 		}
 		/* A failure that came before we were queued did not wake us. */
 		if (dsm_failed(&space->dsm))
@@ -311,6 +313,8 @@ int cvmm_space_fault(struct cvmm_space *space, u64 gfn, unsigned int flags,
 		return ret;
 	ret = map(arg, gfn, a.grant.frame, a.grant.writable);
 	cvmm_page_unlock(space, gfn);
+	if (holds && a.grant.spared && !a.waited)
+		cvmm_space_miss(space, holds, gfn, flags & CVMM_FAULT_WRITE, true);
 	/*
 	 * Even when it was here at once: a signal may have ended the wait for it,
 	 * and then its hold is to end with this attempt.
@@ -327,7 +331,7 @@ static void access_end(struct cvmm_space *space, struct cvmm_acquire *a)
 {
 	u64 now;
 
-	if (a->waited) {
+	if (a->waited || a->grant.spared) {
 		now = ktime_get_ns();
 		dsm_hold(&space->dsm, a->gfn, a->since_ns, now, now);
 	}

@@ -113,6 +113,11 @@ int cvmm_frame_pool_fill(struct cvmm_space *space, unsigned int want)
 	return 0;
 }
 
+int cvmm_frame_pool_spare(struct cvmm_space *space)
+{
+	return cvmm_frame_pool_fill(space, atomic_read(&space->waiters) + FRAME_POOL_SPARE);
+}
+
 void cvmm_frame_pool_trim(struct cvmm_space *space)
 {
 	unsigned int keep = atomic_read(&space->waiters) + FRAME_POOL_SPARE;

@@ -235,9 +235,11 @@ void cvmm_frame_return(struct page *page);
 struct page *cvmm_frame_for_rx(struct cvmm_space *space);
 /*
  * The receivers' pool.  fill() adds a frame if there are fewer than @want
- * (-ENOMEM), trim() takes one out if there are more than anybody needs.
+ * (-ENOMEM), spare() if there is none to spare, trim() takes one out if there are more
+ * than anybody needs.
  */
 int cvmm_frame_pool_fill(struct cvmm_space *space, unsigned int want);
+int cvmm_frame_pool_spare(struct cvmm_space *space);
 void cvmm_frame_pool_trim(struct cvmm_space *space);
 
 /*
@@ -287,6 +289,13 @@ int cvmm_space_acquire(struct cvmm_space *space, struct cvmm_acquire *a);
 u64 cvmm_min_run_ns(const struct cvmm_space *space, u64 gfn);
 void cvmm_space_wake(struct cvmm_space *space, u64 gfn);
 void cvmm_space_wake_all(struct cvmm_space *space);
+
+/*
+ * space_ahead.c: the vCPU of @h has missed a page, or would have, had it not come ahead
+ * (@spared): ask for those that usually follow.  No page lock held; may sleep for memory.
+ */
+void cvmm_space_miss(struct cvmm_space *space, struct cvmm_space_holds *h, u64 gfn, bool write,
+		     bool spared);
 
 /* space_mmap.c */
 int cvmm_space_mmap(struct file *file, struct vm_area_struct *vma);

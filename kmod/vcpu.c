@@ -396,6 +396,7 @@ void cvmm_vcpu_free(struct cvmm_vcpu *vcpu)
 	cvmm_hw->vcpu_destroy(vcpu);
 	fpu_free_guest_fpstate(&vcpu->fpu);
 	cvmm_xfer_free(vcpu->xfer);
+	cvmm_space_holds_free(&vcpu->holds);
 	kvfree(vcpu->cpuid);
 	free_page((unsigned long)vcpu->pio_data);
 	free_page((unsigned long)vcpu->run);

@@ -82,6 +82,9 @@ typedef copy {
 	unsigned written : 1;
 	unsigned hold : 2;		/* RANK: HELD for this host's instruction, or RUNS_OUT */
 	unsigned hold_x : 1;		/* XTRA: for that of the second vCPU */
+#ifdef AHEAD
+	unsigned ahead : 1;		/* came for nobody who waits (dsm_ahead()), not used yet */
+#endif
 	unsigned old : 1;		/* ghost: a later value has been written elsewhere */
 	unsigned unwritten : 1;		/* ghost: came whole on a read, no write has been granted */
 	/* own request */
@@ -342,13 +345,25 @@ inline defer()
 #define HANDS_OVER(type, offer)	((type) == FWD_S && (offer) && C(me).written)
 #endif
 
+#ifdef AHEAD
+#ifdef BUG_AHEAD_CLEAN
+#define UNUSED		false
+#else
+#define UNUSED		C(me).ahead
+#endif
+#define CAME_AHEAD	(pick & 64)
+#else
+#define UNUSED		false
+#define CAME_AHEAD	false
+#endif
+
 /* revoke(): give up rights, now.  The message is in m_. */
 inline revoke()
 {
 	r_type = m_type;
 	x_found = false;
 	x_whole = r_type != FWD_S || HANDS_OVER(r_type, m_flags & EXCL);
-	x_clean = C(me).state == EXCLUSIVE && !C(me).written;
+	x_clean = C(me).state == EXCLUSIVE && !C(me).written && !UNUSED;
 #ifdef PIN
 	if
 	:: (pick & 2) && (m_type != FWD_S || C(me).state == EXCLUSIVE) && !C(me).revoking ->
@@ -416,6 +431,9 @@ inline revoke()
 		:: x_whole ->
 #endif
 			C(me).state = INVALID;
+#ifdef AHEAD
+			C(me).ahead = 0;
+#endif
 			C(me).version = 0;
 			C(me).old = 0;
 			C(me).hold = 0;
@@ -517,8 +535,12 @@ inline complete()
 		fi;
 		C(me).version = C(me).rversion;
 		C(me).state = ((C(me).flags & EXCL) -> EXCLUSIVE : SHARED);
-		C(me).written = (C(me).req == REQ_X || (C(me).flags & ZERO));
-		C(me).unwritten = (C(me).req == REQ_S && (C(me).flags & (EXCL | ZERO)) == EXCL);
+		C(me).written = (C(me).req == REQ_X || (C(me).flags & ZERO)) && !CAME_AHEAD;
+		C(me).unwritten = C(me).req == REQ_S && (C(me).flags & (EXCL | ZERO)) == EXCL &&
+				  !CAME_AHEAD;
+#ifdef AHEAD
+		C(me).ahead = CAME_AHEAD != 0;
+#endif
 #if defined(RANK) && !defined(BUG_NO_HOLD)
 		C(me).hold = (asking || WAITED_FOR -> HELD : RUNS_OUT);
 		C(me).hold_x = C(me).req_x;
@@ -1053,6 +1075,9 @@ inline reset(_x)
 	c[_x].state = 0;
 	c[_x].version = 0;
 	c[_x].written = 0;
+#ifdef AHEAD
+	c[_x].ahead = 0;
+#endif
 	c[_x].unwritten = 0;
 	c[_x].hold = 0;
 	c[_x].hold_x = 0;
@@ -1220,7 +1245,11 @@ inline step()
 		:: !asking -> break
 		:: asking && SATISFIED(ev == WRITE) ->
 			granted = true;
-			/* note_written() */
+			/* note_access() */
+#ifdef AHEAD
+			C(me).unwritten = C(me).unwritten || C(me).ahead && C(me).state == EXCLUSIVE;
+			C(me).ahead = 0;
+#endif
 			if
 			:: ev == WRITE ->
 #ifndef BUG_WRITTEN_LOST
@@ -1270,9 +1299,14 @@ inline step()
 #endif
 #define FROM(a, b) \
 	:: nempty(L(a, b)) -> src = a; me = b; ev = RECEIVE OVERTAKE(a, b)
+#ifdef AHEAD
+#define AHEAD_AT(a)	C(a).ahead
+#else
+#define AHEAD_AT(a)	false
+#endif
 #define AT(a) \
 	:: C(a).dtype -> me = a; ev = TIMER \
-	:: !C(a).req && C(a).state == INVALID -> me = a; ev = READ \
+	:: !C(a).req && (C(a).state == INVALID || AHEAD_AT(a)) -> me = a; ev = READ \
 	:: !C(a).req -> me = a; ev = WRITE
 
 #ifdef LOSS
@@ -1343,6 +1377,12 @@ end:
 			if
 			:: skip
 			:: me == HOME(pg) -> pick = pick | 4
+			fi;
+#endif
+#ifdef AHEAD
+			if
+			:: skip
+			:: ev == RECEIVE -> pick = pick | 64
 			fi;
 #endif
 #if N > 2

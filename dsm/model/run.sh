@@ -106,6 +106,8 @@ command -v spin >/dev/null || { not_ok "spin is installed"; tap_done; }
 
 holds races-2		safe N=2 PIN
 holds races-3		safe N=3 PIN
+holds ahead-2		safe N=2 PIN AHEAD
+holds ahead-3		safe N=3 AHEAD
 holds loss-2		loss N=2 LOSS
 holds instructions-2x1	safe N=2 RANK OPS=3 KINDS=3 SIGNAL
 holds instructions-3x1	safe N=3 RANK OPS=1
@@ -159,6 +161,7 @@ finds KEEP_COPY		"${assertion}single_writer" safe N=2
 finds CLEAN_TAKEN	"${assertion}only_written_is_taken" safe N=2 ONLY=10
 finds WRITTEN_LOST	"${assertion}clean_is_true" safe N=2
 finds KEEP_WRITTEN	"${assertion}written_is_exclusive" safe N=2
+finds AHEAD_CLEAN	"${assertion}clean_is_true" safe N=2 AHEAD
 finds CLEAN_DROPPED	"${assertion}home_is_told" safe N=3
 finds OFFER_SHARED	"${assertion}accepted" safe N=3
 finds OFFER_FORGOTTEN	"${assertion}directory_right" safe N=3

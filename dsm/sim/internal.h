@@ -43,6 +43,7 @@ struct sim_vcpu {
 	bool write;
 	bool plain;		/* reads as a page-table walk does */
 	bool waited;		/* this instruction, for a page */
+	u64 guess;		/* page last asked for ahead */
 	u64 fault_ns;		/* since when for the page that it waits for now, 0: none */
 	u64 tries;
 	u64 done;		/* instructions */

@@ -40,7 +40,7 @@ static void usage(FILE *f)
 "  --delay-min --delay-max --per-gfn-order --pin --quit --hold-max --hold-min --hold-yield\n"
 "  --wake --slow --enter --think --pairs --page-ns --gbps --handle\n"
 "  --fail-permille --fail-nth --drop-at    (times in ns, chances in permille)\n"
-"  --migrate-pct --rmw-hosts --stream --ahead --no-migratory --far --tail --stall --stall-max\n"
+"  --migrate-pct --rmw-hosts --stream --ahead --guess --no-migratory --far --tail --stall --stall-max\n"
 "  --fair N           no wait may be longer than N fair shares\n");
 }
 
@@ -48,7 +48,7 @@ enum {
 	O_SEED = 256, O_RUNS, O_SECONDS, O_PROGRESS, O_TRACE, O_STATS, O_INJECT, O_SWEEP, O_BUG, O_PROVE, O_COVER, O_HELP,
 	O_HOSTS, O_GFNS, O_VCPUS, O_COPIERS, O_PAGES, O_OPS, O_WRITE, O_SAME, O_DMIN, O_DMAX,
 	O_ORDER, O_PIN, O_QUIT, O_HMAX, O_HMIN, O_HYIELD, O_PAIRS, O_PAGE_NS, O_GBPS, O_HANDLE, O_WAKE, O_SLOW, O_ENTER, O_THINK, O_FAILP, O_FAILN, O_DROP, O_MIGRATE,
-	O_RMW, O_STREAM, O_AHEAD, O_NO_MIG, O_FAR, O_TAIL, O_STALL, O_STALL_MAX, O_FAIR, O_NR
+	O_RMW, O_STREAM, O_AHEAD, O_GUESS, O_NO_MIG, O_FAR, O_TAIL, O_STALL, O_STALL_MAX, O_FAIR, O_NR
 };
 
 static const struct option options[] = {
@@ -73,7 +73,7 @@ static const struct option options[] = {
 	{ "far", 1, NULL, O_FAR }, { "tail", 1, NULL, O_TAIL },
 	{ "stall", 1, NULL, O_STALL }, { "stall-max", 1, NULL, O_STALL_MAX },
 	{ "fair", 1, NULL, O_FAIR },
-	{ "migrate-pct", 1, NULL, O_MIGRATE }, { "rmw-hosts", 1, NULL, O_RMW }, { "stream", 1, NULL, O_STREAM }, { "ahead", 1, NULL, O_AHEAD },
+	{ "migrate-pct", 1, NULL, O_MIGRATE }, { "rmw-hosts", 1, NULL, O_RMW }, { "stream", 1, NULL, O_STREAM }, { "ahead", 1, NULL, O_AHEAD }, { "guess", 1, NULL, O_GUESS },
 	{ "no-migratory", 1, NULL, O_NO_MIG },
 	{ NULL, 0, NULL, 0 }
 };
@@ -120,6 +120,7 @@ static void override(struct sim_params *p)
 	SET(O_RMW, rmw_hosts);
 	SET(O_STREAM, stream);
 	SET(O_AHEAD, ahead);
+	SET(O_GUESS, guess);
 	SET(O_NO_MIG, no_migratory);
 	SET(O_FAR, far_pct);
 	SET(O_TAIL, tail_permille);

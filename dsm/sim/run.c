@@ -50,6 +50,7 @@ void sim_params_random(struct sim_params *p, u64 seed)
 	/* Half of the runs: holds by travel time. */
 	if (sim_chance(&s, 500))
 		p->hold_min_ns = 0;
+	p->guess = sim_chance(&s, 400) ? 1 + (u32)sim_rand(&s, 1000) : 0;
 }
 
 void sim_print_repro(FILE *f, const struct sim_params *p)
@@ -59,12 +60,12 @@ void sim_print_repro(FILE *f, const struct sim_params *p)
 		"--per-gfn-order %u --pin %u --quit %u --hold-max %llu --hold-min %llu --hold-yield %llu "
 		"--pairs %u --page-ns %llu --gbps %u --handle %llu --wake %llu --slow %u --enter %llu --think %llu "
 		"--fail-permille %u --fail-nth %llu --drop-at %llu --migrate-pct %u "
-		"--rmw-hosts %u --stream %u --ahead %u --no-migratory %u --far %u --tail %u --stall %u --stall-max %llu --fair %u\n",
+		"--rmw-hosts %u --stream %u --ahead %u --guess %u --no-migratory %u --far %u --tail %u --stall %u --stall-max %llu --fair %u\n",
 		p->seed, p->hosts, p->gfns, p->vcpus, p->copiers, p->pages, p->ops, p->write_pct,
 		p->same_set, p->delay_min_ns, p->delay_max_ns, p->per_gfn_order, p->pin_permille,
 		p->quit_permille, p->hold_max_ns, p->hold_min_ns, p->hold_yield_ns,
 		p->pairs, p->page_ns, p->gbps, p->handle_ns, p->wake_ns, p->slow_permille, p->enter_ns, p->think_ns, p->fail_permille, p->fail_nth,
-		p->drop_at_ns, p->migrate_pct, p->rmw_hosts, p->stream, p->ahead, p->no_migratory,
+		p->drop_at_ns, p->migrate_pct, p->rmw_hosts, p->stream, p->ahead, p->guess, p->no_migratory,
 		p->far_pct, p->tail_permille, p->stall_permille, p->stall_max_ns, p->fair);
 }
 
@@ -113,6 +114,8 @@ static void check_after(struct sim *s, const struct sim_event *ev)
 			check_page(s, ev->host, s->vcpus[ev->vcpu].need[i].gfn);
 		for (i = 1; i <= s->p.ahead; i++)
 			check_page(s, ev->host, (s->vcpus[ev->vcpu].gfn + i) % s->p.gfns);
+		if (s->p.guess)
+			check_page(s, ev->host, s->vcpus[ev->vcpu].guess);
 		break;
 	case EV_DROP:
 		break;

@@ -34,6 +34,7 @@ struct sim_params {
 	u32 same_set;		/* all instructions want the same pages: worst contention */
 	u32 stream;		/* each host writes the pages homed there, then reads all others in order */
 	u32 ahead;		/* ... and asks for so many before it needs them */
+	u32 guess;		/* permille of faults with a random other page asked for ahead */
 	u32 pairs;		/* each page is written by one host and read by another */
 	u64 delay_min_ns;	/* of a message */
 	u64 delay_max_ns;

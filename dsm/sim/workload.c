@@ -118,6 +118,19 @@ static void ask_ahead(struct sim *s, struct sim_vcpu *v)
 	}
 }
 
+/* Ask for any page ahead, to read or to write. */
+static void guess(struct sim *s, struct sim_vcpu *v)
+{
+	int ret;
+
+	if (!sim_chance(s, s->p.guess))
+		return;
+	v->guess = sim_rand(s, s->p.gfns);
+	ret = dsm_ahead(&s->hosts[v->host].dsm, v->guess, sim_chance(s, 500), sim_clock(s));
+	if (ret < 0)
+		sim_space_error(s, v->host, ret, "ahead");
+}
+
 static void new_instruction(struct sim *s, struct sim_vcpu *v)
 {
 	u32 i, k, most = v->copier ? 1 : s->p.pages;
@@ -273,12 +286,14 @@ static bool fault(struct sim *s, struct sim_vcpu *v)
 	switch (ret) {
 	case DSM_GRANTED:
 		note_fault(s, v);
+		guess(s, v);
 		if (!v->write)
 			ask_ahead(s, v);
 		break;
 	case DSM_WAIT:
 		if (!v->write)
 			ask_ahead(s, v);
+		guess(s, v);
 		v->state = VCPU_WAIT;
 		v->waited = true;
 		if (!v->fault_ns)

@@ -14,17 +14,19 @@
 #   -n TIMES	so often, one after the other
 #   -c		encrypt the links
 #   -r		over RDMA (soft-RoCE)
+#   -p PARAMETER	one more of the module's
 
 . "$CVMM_TREE/selftests/lib.sh"
 
-memory=512M end=poweroff times=1 encryption=false transport=auto net=10.77.0
-while getopts m:e:n:cr opt; do
+memory=512M end=poweroff times=1 encryption=false transport=auto net=10.77.0 parameter=
+while getopts m:e:n:crp: opt; do
 	case $opt in
 	m)	memory=$OPTARG ;;
 	e)	end=$OPTARG ;;
 	n)	times=$OPTARG ;;
 	c)	encryption=true ;;
 	r)	transport=rdma net=10.78.0 ;;
+	p)	parameter=$OPTARG ;;
 	*)	exit 2 ;;
 	esac
 done
@@ -55,7 +57,7 @@ counters()
 }
 
 # Pages travel for milliseconds here: see kmod/SPACE.rst for the parameter.
-check "the module loads" cvmm_load min_run_us=4000
+check "the module loads" cvmm_load min_run_us=4000 $parameter
 if [ $transport = rdma ]; then
 	check "RDMA on eth0" rdma_up
 	check "the RDMA module loads" cvmm_rdma_load
@@ -101,6 +103,8 @@ guest_points()
 		check "the guest's kernel has no complaint" no_complaint "" "$out.console"
 	fi
 	check "pages came from the other host" test "$(counters 'dsm.fault_(read|write)_[23]')" -gt 0
+	[ "$(cat /sys/module/cvmm/parameters/ahead)" = N ] ||
+		check "pages came ahead of their use" test "$(counters 'dsm.ahead_used_(read|write)')" -gt 0
 	check "the report says how long reads took" test "$(counters 'time.read_2.p50_ns')" -gt 0
 	check "few page-table walks asked for a table" few_walk_faults
 	check "interrupts went to the other host" test "$(counters 'space.irq_out')" -gt 0
@@ -113,6 +117,9 @@ guest_points()
 		"then written $(counters 'dsm.migratory_written'), given up unwritten $(counters 'dsm.migratory_clean'))," \
 		"writes $(counters 'dsm.fault_write_[23]'), upgrades $(counters 'dsm.fault_upgrade_[23]')," \
 		"zero $(counters 'dsm.fault_zero_2')"
+	note "asked ahead: reads $(counters dsm.ahead_read), writes $(counters dsm.ahead_write); waited for" \
+		"$(counters dsm.ahead_late), used $(counters dsm.ahead_used_read) and $(counters dsm.ahead_used_write)," \
+		"wasted $(counters dsm.ahead_wasted_read) and $(counters dsm.ahead_wasted_write)"
 }
 
 if on_host 0; then

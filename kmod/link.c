@@ -2,7 +2,7 @@
 /*
  * What all transports share: message queue, hello exchange, limits, counters.
  *
- * Sending.  Messages are appended to the link's queue and pushed by the sender
+ * Sending.  Messages are appended to the queue of their lane and pushed by the sender
  * itself if nobody else is pushing and the transport takes them without waiting;
  * else by the one who is, or by a work item, which may wait.  So a sender that
  * holds a page lock never waits for a peer.
@@ -143,13 +143,14 @@ long cvmm_transport_endpoint(u32 transport, void __user *uarg)
 
 /* ------------------------------------------------------------ sending */
 
-static struct cvmm_msg *queue_pop(struct cvmm_link *link)
+static struct cvmm_msg *queue_pop(struct cvmm_txq *q)
 {
+	struct cvmm_link *link = q->link;
 	struct cvmm_msg *msg;
 	bool calm = false;
 
 	spin_lock(&link->lock);
-	msg = list_first_entry_or_null(&link->queue, struct cvmm_msg, node);
+	msg = list_first_entry_or_null(&q->queue, struct cvmm_msg, node);
 	if (msg) {
 		list_del(&msg->node);
 		calm = --link->queued == CVMM_LINK_CALM;
@@ -161,44 +162,47 @@ static struct cvmm_msg *queue_pop(struct cvmm_link *link)
 }
 
 /* Back to the head; false when the link has gone down meanwhile. */
-static bool queue_unpop(struct cvmm_link *link, struct cvmm_msg *msg)
+static bool queue_unpop(struct cvmm_txq *q, struct cvmm_msg *msg)
 {
+	struct cvmm_link *link = q->link;
 	bool alive;
 
 	spin_lock(&link->lock);
 	alive = link->state != CVMM_LINK_DOWN;
 	if (alive) {
-		list_add(&msg->node, &link->queue);
+		list_add(&msg->node, &q->queue);
 		link->queued++;
 	}
 	spin_unlock(&link->lock);
 	return alive;
 }
 
-static bool queue_pending(struct cvmm_link *link)
+static bool queue_pending(struct cvmm_txq *q)
 {
+	struct cvmm_link *link = q->link;
 	bool pending;
 
 	spin_lock(&link->lock);
-	pending = !list_empty(&link->queue) && link->state != CVMM_LINK_NONE;
+	pending = !list_empty(&q->queue) && link->state != CVMM_LINK_NONE;
 	spin_unlock(&link->lock);
 	return pending;
 }
 
-/* tx_mutex held.  Returns 0 when the queue was seen empty, or -errno. */
-static int link_drain(struct cvmm_link *link, unsigned int flags)
+/* q->mutex held.  Returns 0 when the queue was seen empty, or -errno. */
+static int queue_drain(struct cvmm_txq *q, unsigned int flags)
 {
+	struct cvmm_link *link = q->link;
 	struct cvmm_msg *msg;
 	u32 size;
 	int ret;
 
-	while ((msg = queue_pop(link))) {
+	while ((msg = queue_pop(q))) {
 		if (link->ops->prepare && !msg->ready)
 			link->ops->prepare(link, msg);
 		msg->ready = true;
 		size = msg->packed ? msg->packed_len : DSM_WIRE_SIZE + msg->len;
 		ret = link->ops->xmit(link, msg, flags);
-		if (ret == -EAGAIN && queue_unpop(link, msg))
+		if (ret == -EAGAIN && queue_unpop(q, msg))
 			return -EAGAIN;
 		if (ret) {
 			cvmm_msg_free(link, msg);
@@ -210,38 +214,38 @@ static int link_drain(struct cvmm_link *link, unsigned int flags)
 	return 0;
 }
 
-static void link_push(struct cvmm_link *link)
+static void queue_push(struct cvmm_txq *q)
 {
 	int ret;
 
 	/* Who fails to get the mutex leaves the work to the holder, who looks again. */
-	while (queue_pending(link)) {
-		if (!mutex_trylock(&link->tx_mutex))
+	while (queue_pending(q)) {
+		if (!mutex_trylock(&q->mutex))
 			return;
-		ret = link_drain(link, CVMM_XMIT_NOWAIT);
-		mutex_unlock(&link->tx_mutex);
+		ret = queue_drain(q, CVMM_XMIT_NOWAIT);
+		mutex_unlock(&q->mutex);
 		if (ret == -EAGAIN) {
-			queue_work(link->space->wq, &link->tx_work);
+			queue_work(q->link->space->wq, &q->work);
 			return;
 		}
 		if (ret) {
-			cvmm_link_down(link, -ret, "can not send");
+			cvmm_link_down(q->link, -ret, "can not send");
 			return;
 		}
 	}
 }
 
-static void link_tx_work(struct work_struct *work)
+static void queue_work_fn(struct work_struct *work)
 {
-	struct cvmm_link *link = container_of(work, struct cvmm_link, tx_work);
+	struct cvmm_txq *q = container_of(work, struct cvmm_txq, work);
 	int ret;
 
-	while (queue_pending(link)) {
-		mutex_lock(&link->tx_mutex);
-		ret = link_drain(link, 0);
-		mutex_unlock(&link->tx_mutex);
+	while (queue_pending(q)) {
+		mutex_lock(&q->mutex);
+		ret = queue_drain(q, 0);
+		mutex_unlock(&q->mutex);
 		if (ret) {
-			cvmm_link_down(link, -ret, ret == -ETIMEDOUT ?
+			cvmm_link_down(q->link, -ret, ret == -ETIMEDOUT ?
 				       "does not take messages" : "can not send");
 			return;
 		}
@@ -253,6 +257,7 @@ void cvmm_link_send(struct cvmm_link *link, const struct dsm_msg *hdr, struct pa
 {
 	struct cvmm_msg *msg = msg_alloc(hdr, page, frame);
 	enum cvmm_link_state state;
+	struct cvmm_txq *q;
 	bool full;
 
 	if (!msg) {
@@ -263,8 +268,9 @@ void cvmm_link_send(struct cvmm_link *link, const struct dsm_msg *hdr, struct pa
 	spin_lock(&link->lock);
 	state = link->state;
 	full = link->queued >= CVMM_LINK_MAX_QUEUED;
+	q = &link->txq[state == CVMM_LINK_NONE ? 0 : msg->lane % link->nr_lanes];
 	if (state != CVMM_LINK_DOWN && !full) {
-		list_add_tail(&msg->node, &link->queue);
+		list_add_tail(&msg->node, &q->queue);
 		link->queued++;
 		link->queued_max = max(link->queued_max, link->queued);
 		msg = NULL;
@@ -278,14 +284,14 @@ void cvmm_link_send(struct cvmm_link *link, const struct dsm_msg *hdr, struct pa
 				"host %u: %u messages are waiting to be sent", link->host,
 				CVMM_LINK_MAX_QUEUED);
 	else if (state == CVMM_LINK_HELLO || state == CVMM_LINK_UP)
-		link_push(link);
+		queue_push(q);
 }
 
 void cvmm_link_settle(struct cvmm_link *link)
 {
 	if (READ_ONCE(link->queued) <= CVMM_LINK_BUSY)
 		return;
-	queue_work(link->space->wq, &link->tx_work);
+	queue_work(link->space->wq, &link->txq[CVMM_LANE_LINK].work);
 	/* For as long as the peer likes, if it takes a few bytes now and then. */
 	wait_event_interruptible(link->settled, READ_ONCE(link->queued) <= CVMM_LINK_CALM);
 }
@@ -312,6 +318,8 @@ static int link_hello(struct cvmm_link *link, const struct dsm_msg *msg)
 		what = "is another host than the link was given for";
 	else if (msg->version != space->config_hash)
 		what = "has other memory ranges or another number of hosts";
+	else if (msg->acks != link->nr_lanes)
+		what = "has another number of connections";
 	if (what) {
 		cvmm_space_fail(space, link->host, EPROTO, "host %u: %s", link->host, what);
 		return -EPROTO;
@@ -417,18 +425,35 @@ EXPORT_SYMBOL_GPL(cvmm_link_down);
 struct cvmm_link *cvmm_link_create(struct cvmm_space *space, u32 host)
 {
 	struct cvmm_link *link = kzalloc(sizeof(*link), GFP_KERNEL_ACCOUNT);
+	unsigned int i;
 
 	if (!link)
 		return NULL;
 	link->space = space;
 	link->host = host;
+	link->nr_lanes = 1;
 	mutex_init(&link->attach_lock);
 	spin_lock_init(&link->lock);
-	INIT_LIST_HEAD(&link->queue);
 	init_waitqueue_head(&link->settled);
-	mutex_init(&link->tx_mutex);
-	INIT_WORK(&link->tx_work, link_tx_work);
+	for (i = 0; i < ARRAY_SIZE(link->txq); i++) {
+		struct cvmm_txq *q = &link->txq[i];
+
+		q->link = link;
+		INIT_LIST_HEAD(&q->queue);
+		mutex_init(&q->mutex);
+		INIT_WORK(&q->work, queue_work_fn);
+	}
 	return link;
+}
+
+/* What has waited for the transport goes to its lanes.  link->lock held. */
+static void spread_queue(struct cvmm_link *link)
+{
+	struct cvmm_msg *msg, *next;
+
+	list_for_each_entry_safe(msg, next, &link->txq[0].queue, node)
+		if (msg->lane % link->nr_lanes)
+			list_move_tail(&msg->node, &link->txq[msg->lane % link->nr_lanes].queue);
 }
 
 /* The hello goes before everything that has been queued so far. */
@@ -442,6 +467,7 @@ static int link_say_hello(struct cvmm_link *link)
 		.version = space->config_hash,
 		.gfn = space->id,
 		.age = link->twins,
+		.acks = link->nr_lanes,
 	};
 	struct cvmm_msg *msg = msg_alloc(&hello, NULL, false);
 	bool alive;
@@ -451,7 +477,8 @@ static int link_say_hello(struct cvmm_link *link)
 	spin_lock(&link->lock);
 	alive = link->state == CVMM_LINK_NONE;
 	if (alive) {
-		list_add(&msg->node, &link->queue);
+		spread_queue(link);
+		list_add(&msg->node, &link->txq[CVMM_LANE_LINK].queue);
 		link->queued++;
 		link->state = CVMM_LINK_HELLO;
 	}
@@ -461,14 +488,15 @@ static int link_say_hello(struct cvmm_link *link)
 	return alive ? 0 : -EIO;
 }
 
-int cvmm_link_attach(struct cvmm_link *link, const struct cvmm_space_link *arg)
+int cvmm_link_attach(struct cvmm_link *link, u32 transport, const s32 *fds, unsigned int nr)
 {
 	const struct cvmm_link_ops *ops;
+	unsigned int i;
 	int ret;
 
-	if (!arg->transport || arg->transport > CVMM_TRANSPORT_MAX)
+	if (!transport || transport > CVMM_TRANSPORT_MAX)
 		return -EINVAL;
-	ops = transport_get(arg->transport);
+	ops = transport_get(transport);
 	if (!ops)
 		return -EOPNOTSUPP;
 
@@ -481,7 +509,7 @@ int cvmm_link_attach(struct cvmm_link *link, const struct cvmm_space_link *arg)
 		ret = -EEXIST;
 		goto unlock;
 	}
-	ret = ops->attach(link, arg);
+	ret = ops->attach(link, fds, nr);
 	if (ret)
 		goto unlock;
 	link->ops = ops;
@@ -493,7 +521,8 @@ int cvmm_link_attach(struct cvmm_link *link, const struct cvmm_space_link *arg)
 	if (ret)
 		goto failed;
 	mutex_unlock(&link->attach_lock);
-	link_push(link);
+	for (i = 0; i < link->nr_lanes; i++)
+		queue_push(&link->txq[i]);
 	return 0;
 
 failed:
@@ -517,13 +546,15 @@ void cvmm_link_shutdown(struct cvmm_link *link)
 {
 	struct cvmm_msg *msg, *next;
 	enum cvmm_link_state was;
+	unsigned int i;
 	LIST_HEAD(drop);
 
 	mutex_lock(&link->attach_lock);
 	spin_lock(&link->lock);
 	was = link->state;
 	link->state = CVMM_LINK_DOWN;
-	list_splice_init(&link->queue, &drop);
+	for (i = 0; i < ARRAY_SIZE(link->txq); i++)
+		list_splice_tail_init(&link->txq[i].queue, &drop);
 	link->queued = 0;
 	spin_unlock(&link->lock);
 
@@ -546,11 +577,14 @@ void cvmm_link_stop(struct cvmm_link *link)
 
 void cvmm_link_free(struct cvmm_link *link)
 {
+	unsigned int i;
+
 	if (link->ops) {
 		link->ops->release(link);
 		transport_put(link->ops);
 	}
-	mutex_destroy(&link->tx_mutex);
+	for (i = 0; i < ARRAY_SIZE(link->txq); i++)
+		mutex_destroy(&link->txq[i].mutex);
 	mutex_destroy(&link->attach_lock);
 	kfree(link);
 }

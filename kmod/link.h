@@ -11,6 +11,7 @@
 #define CVMM_LINK_H
 
 #include <linux/atomic.h>
+#include <linux/cvmm.h>
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/types.h>
@@ -21,7 +22,6 @@
 
 struct cvmm_link;
 struct cvmm_space;
-struct cvmm_space_link;
 struct page;
 
 /*
@@ -72,7 +72,8 @@ struct cvmm_msg {
 
 /*
  * The first message each way.  Fields: gfn is the space id, requester the sender's host
- * id, version a hash of the configuration, epoch the epoch, age &cvmm_link.twins.
+ * id, version a hash of the configuration, epoch the epoch, age &cvmm_link.twins, acks
+ * the number of lanes.
  */
 #define CVMM_MSG_HELLO		DSM_MSG_LINK
 /*
@@ -80,6 +81,9 @@ struct cvmm_msg {
  * page gfn since it went the last time, version bytes (delta.h).
  */
 #define CVMM_MSG_DELTA		(DSM_MSG_LINK + 3)
+
+#define CVMM_MAX_LANES		8
+static_assert(CVMM_MAX_CONNS <= CVMM_MAX_LANES && CVMM_RDMA_MAX_QPS <= CVMM_MAX_LANES);
 
 /* Lane of what is for the link itself; the hello is the first message of all. */
 #define CVMM_LANE_LINK		0
@@ -93,14 +97,15 @@ struct cvmm_msg {
  * @endpoint:	Make what attach() takes, for a transport that user space can
  *		make no connection of: the argument of the ioctl.  A new file
  *		descriptor or -errno.
- * @attach:	Take what the user handed in (@arg->fd) and set link->priv, ready
- *		for start().  May sleep.  0 or -errno.
+ * @attach:	Take what the user handed in, @nr descriptors (1..CVMM_MAX_CONNS), and
+ *		set link->priv and link->nr_lanes, ready for start().  May sleep.  0 or
+ *		-errno.
  * @start:	Begin to receive: from now cvmm_link_rx_header(), cvmm_link_rx()
  *		and cvmm_link_down() may be called.  May sleep.  0 or -errno.
- * @prepare:	Optional.  @msg is the next to be sent; called once for each, in the order
- *		they are sent, never beside xmit().  May set @msg->packed (kfree()d
+ * @prepare:	Optional.  @msg is the next of its lane to be sent; called once for each, in
+ *		the order they are sent, never beside xmit() of the lane.  May set @msg->packed (kfree()d
  *		with it).  May sleep for memory.
- * @xmit:	Send @msg.  Calls are serialised per link and in order.  Returns 0
+ * @xmit:	Send @msg.  Calls are serialised per lane and in order.  Returns 0
  *		when the message is on its way or sent, and then frees it with
  *		cvmm_msg_free() at that point or later.  -EAGAIN only with
  *		CVMM_XMIT_NOWAIT: it would have had to wait for the peer (memory
@@ -121,7 +126,7 @@ struct cvmm_link_ops {
 	u64 feature;
 	struct module *owner;
 	long (*endpoint)(void __user *uarg);
-	int (*attach)(struct cvmm_link *link, const struct cvmm_space_link *arg);
+	int (*attach)(struct cvmm_link *link, const s32 *fds, unsigned int nr);
 	int (*start)(struct cvmm_link *link);
 	void (*prepare)(struct cvmm_link *link, struct cvmm_msg *msg);
 	int (*xmit)(struct cvmm_link *link, struct cvmm_msg *msg, unsigned int flags);
@@ -139,6 +144,20 @@ enum cvmm_link_state {
 };
 
 /**
+ * struct cvmm_txq - what is to be sent on one lane
+ * @link:	its link
+ * @queue:	messages; link->lock
+ * @mutex:	held by whoever calls xmit()
+ * @work:	sends what could not be sent without waiting
+ */
+struct cvmm_txq {
+	struct cvmm_link *link;
+	struct list_head queue;
+	struct mutex mutex;
+	struct work_struct work;
+};
+
+/**
  * struct cvmm_link - to one other host of a space
  * @space:	its space
  * @host:	the peer
@@ -148,10 +167,11 @@ enum cvmm_link_state {
  * @priv:	the transport's
  * @twins:	places for pages that this end has announced (link_twin.h), as an order; 0: none
  * @peer_twins:	... and the peer, in its hello
- * @lock:	protects @state, @queue, @queued, @queued_max
+ * @nr_lanes:	1..CVMM_MAX_LANES; the transport's, by attach()
+ * @lock:	protects @state, queues, @queued, @queued_max
+ * @queued:	messages in all queues
  * @settled:	who waits in cvmm_link_settle()
- * @tx_mutex:	held by whoever calls xmit()
- * @tx_work:	sends what could not be sent without waiting
+ * @txq:	by lane; without a transport everything waits in the first
  */
 struct cvmm_link {
 	struct cvmm_space *space;
@@ -163,15 +183,14 @@ struct cvmm_link {
 	u16 twins;
 	u16 peer_twins;
 
+	unsigned int nr_lanes;
+
 	spinlock_t lock;
 	enum cvmm_link_state state;
-	struct list_head queue;
 	u32 queued;
 	u32 queued_max;		/* so far */
 	wait_queue_head_t settled;
-
-	struct mutex tx_mutex;
-	struct work_struct tx_work;
+	struct cvmm_txq txq[CVMM_MAX_LANES];
 
 	atomic64_t tx_msgs;
 	atomic64_t tx_bytes;
@@ -195,10 +214,10 @@ void cvmm_links_exit(void);
 
 struct cvmm_link *cvmm_link_create(struct cvmm_space *space, u32 host);
 /*
- * CVMM_SPACE_ADD_LINK.  May sleep.  0, -EINVAL, -EOPNOTSUPP (no such transport),
+ * CVMM_SPACE_ADD_LINK, CVMM_SPACE_ADD_CONNS.  May sleep.  0, -EINVAL, -EOPNOTSUPP (no such transport),
  * -EEXIST (has one), -EIO (failed), ...
  */
-int cvmm_link_attach(struct cvmm_link *link, const struct cvmm_space_link *arg);
+int cvmm_link_attach(struct cvmm_link *link, u32 transport, const s32 *fds, unsigned int nr);
 /* No more messages either way, queued ones are dropped.  May sleep. */
 void cvmm_link_shutdown(struct cvmm_link *link);
 /*

@@ -5,9 +5,8 @@
  * not open or is not data is then an error of recvmsg, and nothing is sent under a
  * page lock (tcp_send_nowait()).
  *
- * One thread per link receives: a header, then the payload straight into the
- * frame that will be mapped.  Payloads are copied into the socket when sent;
- * handing the page itself to the socket would leave references on the frame
+ * A link has one connection or several, its lanes.  Payloads are copied into the socket
+ * when sent; handing the page itself to the socket would leave references on the frame
  * (until the peer's TCP has acknowledged it) which a revocation can not tell
  * from somebody's pin.
  */
@@ -24,8 +23,7 @@
 #include <net/sock.h>
 #include <net/tcp_states.h>
 
-#include "link.h"
-#include "link_twin.h"
+#include "link_tcp.h"
 #include "space_priv.h"
 
 /* Probes of a silent connection: after 1 s, then each second, three in all. */
@@ -36,153 +34,21 @@ static unsigned int twin_pages = 1024;
 module_param(twin_pages, uint, 0644);
 MODULE_PARM_DESC(twin_pages, "pages kept for each direction of a link, to send only what changes in them (default 1024), at most 4096 for all links of a guest; 0: none (of links made from now on)");
 
-/**
- * struct link_tcp - priv of a link
- * @sock:	the connection
- * @rx:		the receiver
- * @came:	twins of what comes, or NULL; the receiver's
- * @went:	twins of what goes, or NULL; from the peer's hello on
- */
-struct link_tcp {
-	struct socket *sock;
-	struct task_struct *rx;
-	struct cvmm_twins *came;
-	struct cvmm_twins *went;
-};
-
-/* ---------------------------------------------------------- receiving */
-
-/* Returns 0, -ENOTCONN at a clean end before the first byte, or -errno. */
-static int tcp_receive(struct link_tcp *tcp, void *buf, size_t len)
-{
-	size_t done = 0;
-	int ret;
-
-	while (done < len) {
-		struct msghdr mh = { };
-		struct kvec iov = { .iov_base = buf + done, .iov_len = len - done };
-
-		ret = kernel_recvmsg(tcp->sock, &mh, &iov, 1, iov.iov_len, MSG_WAITALL);
-		if (ret == 0)
-			return done ? -EPIPE : -ENOTCONN;
-		if (ret < 0)
-			return ret;
-		done += ret;
-	}
-	return 0;
-}
-
-static void rx_error(struct cvmm_link *link, int err)
-{
-	switch (err) {
-	case -ENOTCONN:
-		cvmm_link_down(link, ENOTCONN, "has closed the link");
-		break;
-	case -EPIPE:
-		cvmm_link_down(link, EPIPE, "link ended in the middle of a message");
-		break;
-	case -ETIMEDOUT:
-		cvmm_link_down(link, ETIMEDOUT, "does not answer any more");
-		break;
-	default:
-		cvmm_link_down(link, -err, "link broken");
-	}
-}
-
 /* The peer has said hello: it may be able to take deltas. */
-static void twins_begin(struct cvmm_link *link)
+void cvmm_tcp_begin_twins(struct cvmm_link *link)
 {
 	struct link_tcp *tcp = link->priv;
-	struct cvmm_twins *went;
+	unsigned int i;
 
 	if (!link->twins || !link->peer_twins)
 		return;
-	/* Without: pages go as a whole. */
-	went = cvmm_twins_alloc(min(link->twins, link->peer_twins));
-	/* Pairs with tcp_prepare(). */
-	smp_store_release(&tcp->went, went);
-}
+	for (i = 0; i < tcp->nr; i++) {
+		/* Without: pages go as a whole. */
+		struct cvmm_twins *went = cvmm_twins_alloc(min(link->twins, link->peer_twins));
 
-/* A page comes, as a whole or after the delta @msg, in place of which DATA then is. */
-static int receive_page(struct cvmm_link *link, struct dsm_msg *msg, struct page *page)
-{
-	struct link_tcp *tcp = link->priv;
-	u8 hdr[DSM_WIRE_SIZE];
-	u64 gfn = msg->gfn;
-	u32 len;
-	int ret;
-
-	if (msg->type != CVMM_MSG_DELTA) {
-		ret = tcp_receive(tcp, page_address(page), msg->length);
-		if (!ret && tcp->came && msg->type == DSM_MSG_DATA)
-			cvmm_twins_note(tcp->came, gfn, page_address(page));
-		return ret;
+		/* Pairs with tcp_prepare(). */
+		smp_store_release(&tcp->conn[i].went, went);
 	}
-
-	len = msg->version;
-	if (!tcp->came || msg->length || len > CVMM_DELTA_MAX)
-		return -EPROTO;
-	ret = tcp_receive(tcp, tcp->came->delta, len);
-	if (ret)
-		return ret;
-	ret = tcp_receive(tcp, hdr, sizeof(hdr));
-	if (ret)
-		return ret;
-	ret = cvmm_link_rx_header(link, hdr, msg);
-	if (ret)
-		return ret;
-	if (msg->type != DSM_MSG_DATA || msg->length != PAGE_SIZE || msg->gfn != gfn)
-		return -EPROTO;
-	/* Two headers, one message. */
-	atomic64_dec(&link->rx_msgs);
-	atomic64_add((s64)len - (s64)PAGE_SIZE, &link->rx_bytes);
-	return cvmm_twins_unpack(tcp->came, gfn, len, page_address(page));
-}
-
-static int tcp_rx_thread(void *arg)
-{
-	struct cvmm_link *link = arg;
-	struct link_tcp *tcp = link->priv;
-	u8 hdr[DSM_WIRE_SIZE];
-	struct dsm_msg msg;
-	bool first = true;
-	struct page *page;
-	int ret;
-
-	/* A message is somebody's page fault. */
-	set_user_nice(current, MIN_NICE);
-
-	while (!kthread_should_stop()) {
-		ret = tcp_receive(tcp, hdr, sizeof(hdr));
-		if (ret) {
-			rx_error(link, ret);
-			break;
-		}
-		if (cvmm_link_rx_header(link, hdr, &msg))
-			break;
-		page = NULL;
-		if (msg.length || (msg.type == CVMM_MSG_DELTA && !first)) {
-			page = cvmm_frame_for_rx(link->space);
-			if (!page) {
-				cvmm_link_down(link, ENOMEM, "no memory for its page");
-				break;
-			}
-			ret = receive_page(link, &msg, page);
-			if (ret) {
-				cvmm_frame_free(link->space, page);
-				rx_error(link, ret == -ENOTCONN ? -EPIPE : ret);
-				break;
-			}
-			atomic64_add(msg.length, &link->copied);
-		}
-		if (cvmm_link_rx(link, &msg, page))
-			break;
-		if (first)
-			twins_begin(link);
-		first = false;
-		cond_resched();
-	}
-	return 0;
 }
 
 /* ------------------------------------------------------------ sending */
@@ -233,18 +99,24 @@ static int tcp_send_nowait(struct socket *sock, struct msghdr *mh, struct kvec *
 	return ret;
 }
 
+static struct tcp_conn *conn_of(struct cvmm_link *link, u32 lane)
+{
+	struct link_tcp *tcp = link->priv;
+
+	return &tcp->conn[lane % tcp->nr];
+}
+
 /* What has changed in the page goes instead of it, where the peer knows the rest. */
 static void tcp_prepare(struct cvmm_link *link, struct cvmm_msg *msg)
 {
-	struct link_tcp *tcp = link->priv;
-	/* Pairs with twins_begin(). */
-	struct cvmm_twins *went = smp_load_acquire(&tcp->went);
+	/* Pairs with cvmm_tcp_begin_twins(). */
+	struct cvmm_twins *went = smp_load_acquire(&conn_of(link, msg->lane)->went);
 	struct dsm_msg data, delta = { .type = CVMM_MSG_DELTA };
 	int len;
 
 	if (!went || msg->len != PAGE_SIZE || dsm_wire_decode(msg->hdr, DSM_WIRE_SIZE, &data))
 		return;
-	len = cvmm_twins_pack(went, data.gfn, page_address(msg->page));
+	len = cvmm_twins_pack(went, cvmm_tcp_twin(link, data.gfn), page_address(msg->page));
 	if (len < 0)
 		return;
 	msg->packed = kmalloc(2 * DSM_WIRE_SIZE + len, GFP_KERNEL | __GFP_NOWARN);
@@ -263,7 +135,7 @@ static void tcp_prepare(struct cvmm_link *link, struct cvmm_msg *msg)
 
 static int tcp_xmit(struct cvmm_link *link, struct cvmm_msg *msg, unsigned int flags)
 {
-	struct link_tcp *tcp = link->priv;
+	struct socket *sock = conn_of(link, msg->lane)->sock;
 	const u32 total = msg->packed ? msg->packed_len : DSM_WIRE_SIZE + msg->len;
 	int ret;
 
@@ -286,9 +158,9 @@ static int tcp_xmit(struct cvmm_link *link, struct cvmm_msg *msg, unsigned int f
 			iov[n++].iov_len = total - off;
 		}
 		if (flags & CVMM_XMIT_NOWAIT)
-			ret = tcp_send_nowait(tcp->sock, &mh, iov, n, total - msg->sent);
+			ret = tcp_send_nowait(sock, &mh, iov, n, total - msg->sent);
 		else
-			ret = kernel_sendmsg(tcp->sock, &mh, iov, n, total - msg->sent);
+			ret = kernel_sendmsg(sock, &mh, iov, n, total - msg->sent);
 		if (ret == -EAGAIN && !(flags & CVMM_XMIT_NOWAIT))
 			return -ETIMEDOUT;	/* sk_sndtimeo */
 		if (ret < 0)
@@ -343,53 +215,106 @@ static void tcp_set_options(struct sock *sk)
 	sock_set_keepalive(sk);
 }
 
-static int tcp_attach(struct cvmm_link *link, const struct cvmm_space_link *arg)
+/* Twins for what comes, as many for each connection, or none at all. */
+static void alloc_twins(struct cvmm_link *link, struct link_tcp *tcp)
 {
-	struct link_tcp *tcp;
-	unsigned int twins;
+	unsigned int most = (1U << CVMM_TWINS_MAX_ORDER) / (link->space->nr_hosts - 1);
+	unsigned int i, nr = min(READ_ONCE(twin_pages), most) / tcp->nr;
+
+	link->twins = 0;
+	if (nr < 2)
+		return;
+	for (i = 0; i < tcp->nr; i++) {
+		tcp->conn[i].came = cvmm_twins_alloc(ilog2(nr));
+		if (!tcp->conn[i].came)
+			goto free;
+	}
+	link->twins = ilog2(nr);
+	return;
+free:
+	while (i--) {
+		cvmm_twins_free(tcp->conn[i].came);
+		tcp->conn[i].came = NULL;
+	}
+}
+
+static int conn_open(struct tcp_conn *conn, struct cvmm_link *link, unsigned int nr, int fd)
+{
 	int ret;
 
-	tcp = kzalloc(sizeof(*tcp), GFP_KERNEL_ACCOUNT);
+	conn->sock = sockfd_lookup(fd, &ret);
+	if (!conn->sock)
+		return ret;
+	ret = tcp_check(conn->sock);
+	if (ret) {
+		sockfd_put(conn->sock);
+		return ret;
+	}
+	tcp_set_options(conn->sock->sk);
+	conn->link = link;
+	conn->nr = nr;
+	mutex_init(&conn->rx_lock);
+	return 0;
+}
+
+static void conn_close(struct tcp_conn *conn)
+{
+	sockfd_put(conn->sock);
+	if (conn->page)
+		cvmm_frame_free(conn->link->space, conn->page);
+	cvmm_twins_free(conn->came);
+	cvmm_twins_free(conn->went);
+	mutex_destroy(&conn->rx_lock);
+}
+
+static int tcp_attach(struct cvmm_link *link, const s32 *fds, unsigned int nr)
+{
+	struct link_tcp *tcp;
+	unsigned int i;
+	int ret;
+
+	tcp = kzalloc(struct_size(tcp, conn, nr), GFP_KERNEL_ACCOUNT);
 	if (!tcp)
 		return -ENOMEM;
-	tcp->sock = sockfd_lookup(arg->fd, &ret);
-	if (!tcp->sock)
-		goto free;
-	ret = tcp_check(tcp->sock);
-	if (ret)
-		goto put_sock;
-	tcp_set_options(tcp->sock->sk);
-	twins = min(READ_ONCE(twin_pages),
-		    (1U << CVMM_TWINS_MAX_ORDER) / (link->space->nr_hosts - 1));
-	if (twins > 1)
-		tcp->came = cvmm_twins_alloc(ilog2(twins));
-	link->twins = tcp->came ? ilog2(twins) : 0;
+	tcp->nr = nr;
+	for (i = 0; i < nr; i++) {
+		ret = conn_open(&tcp->conn[i], link, i, fds[i]);
+		if (ret)
+			goto close;
+	}
+	alloc_twins(link, tcp);
 	link->priv = tcp;
+	link->nr_lanes = nr;
 	return 0;
 
-put_sock:
-	sockfd_put(tcp->sock);
-free:
+close:
+	while (i--)
+		conn_close(&tcp->conn[i]);
 	kfree(tcp);
 	return ret;
 }
 
+/* All threads are there before any runs: the first wakes the others. */
 static int tcp_start(struct cvmm_link *link)
 {
 	struct link_tcp *tcp = link->priv;
 	struct task_struct *rx;
+	unsigned int i;
 
-	if (!cvmm_thread_get())
-		return -EAGAIN;
-	rx = kthread_create(tcp_rx_thread, link, "cvmm-rx/%u", link->host);
-	if (IS_ERR(rx)) {
-		cvmm_thread_put();
-		return PTR_ERR(rx);
+	for (i = 0; i < tcp->nr; i++) {
+		if (!cvmm_thread_get())
+			return -EAGAIN;
+		rx = kthread_create(cvmm_tcp_rx_thread, &tcp->conn[i], "cvmm-rx/%u", link->host);
+		if (IS_ERR(rx)) {
+			cvmm_thread_put();
+			return PTR_ERR(rx);
+		}
+		/* It may end before release() stops it. */
+		get_task_struct(rx);
+		tcp->conn[i].rx = rx;
 	}
-	/* It may end before release() stops it. */
-	get_task_struct(rx);
-	tcp->rx = rx;
-	wake_up_process(rx);
+	for (i = 0; i < tcp->nr; i++)
+		wake_up_process(tcp->conn[i].rx);
 	return 0;
 }
 
@@ -414,32 +339,42 @@ static void tcp_drain(struct socket *sock)
 static void tcp_shutdown(struct cvmm_link *link)
 {
 	struct link_tcp *tcp = link->priv;
+	unsigned int i;
 
-	kernel_sock_shutdown(tcp->sock, SHUT_RDWR);
-	/* From here no more comes. */
-	if (tcp->sock->sk->sk_family == AF_UNIX)
-		tcp_drain(tcp->sock);
+	for (i = 0; i < tcp->nr; i++) {
+		struct socket *sock = tcp->conn[i].sock;
+
+		kernel_sock_shutdown(sock, SHUT_RDWR);
+		/* From here no more comes. */
+		if (sock->sk->sk_family == AF_UNIX)
+			tcp_drain(sock);
+	}
 }
 
 static void tcp_stop(struct cvmm_link *link)
 {
 	struct link_tcp *tcp = link->priv;
+	unsigned int i;
 
-	if (!tcp->rx)
-		return;
-	kthread_stop(tcp->rx);
-	put_task_struct(tcp->rx);
-	tcp->rx = NULL;
-	cvmm_thread_put();
+	for (i = 0; i < tcp->nr; i++) {
+		struct tcp_conn *conn = &tcp->conn[i];
+
+		if (!conn->rx)
+			continue;
+		kthread_stop(conn->rx);
+		put_task_struct(conn->rx);
+		conn->rx = NULL;
+		cvmm_thread_put();
+	}
 }
 
 static void tcp_release(struct cvmm_link *link)
 {
 	struct link_tcp *tcp = link->priv;
+	unsigned int i;
 
-	sockfd_put(tcp->sock);
-	cvmm_twins_free(tcp->came);
-	cvmm_twins_free(tcp->went);
+	for (i = 0; i < tcp->nr; i++)
+		conn_close(&tcp->conn[i]);
 	kfree(tcp);
 	link->priv = NULL;
 }
@@ -453,6 +388,7 @@ const struct cvmm_link_ops cvmm_link_tcp_ops = {
 	.start = tcp_start,
 	.prepare = tcp_prepare,
 	.xmit = tcp_xmit,
+	.poll = cvmm_tcp_poll,
 	.shutdown = tcp_shutdown,
 	.stop = tcp_stop,
 	.release = tcp_release,

@@ -28,7 +28,7 @@ DEFINE_MUTEX(cvmm_spaces_lock);
 /* Nobody's limits count kernel threads. */
 static unsigned int max_threads = 4096;
 module_param(max_threads, uint, 0644);
-MODULE_PARM_DESC(max_threads, "kernel threads at most: one for each space, and for each of its stream links (default 4096)");
+MODULE_PARM_DESC(max_threads, "kernel threads at most: one for each space, and for each connection of its stream links (default 4096)");
 
 static atomic_t nr_threads = ATOMIC_INIT(0);
 
@@ -239,7 +239,21 @@ static long space_add_link(struct cvmm_space *space, void __user *uarg)
 		return -EFAULT;
 	if (arg.flags || arg.host >= space->nr_hosts || arg.host == space->host)
 		return -EINVAL;
-	return cvmm_link_attach(space->links[array_index_nospec(arg.host, CVMM_MAX_HOSTS)], &arg);
+	return cvmm_link_attach(space->links[array_index_nospec(arg.host, CVMM_MAX_HOSTS)],
+				arg.transport, &arg.fd, 1);
+}
+
+static long space_add_conns(struct cvmm_space *space, void __user *uarg)
+{
+	struct cvmm_space_conns arg;
+
+	if (copy_from_user(&arg, uarg, sizeof(arg)))
+		return -EFAULT;
+	if (arg.flags || arg.host >= space->nr_hosts || arg.host == space->host ||
+	    arg.transport != CVMM_TRANSPORT_STREAM || !arg.nr_fds || arg.nr_fds > CVMM_MAX_CONNS)
+		return -EINVAL;
+	return cvmm_link_attach(space->links[array_index_nospec(arg.host, CVMM_MAX_HOSTS)],
+				arg.transport, arg.fd, arg.nr_fds);
 }
 
 static long space_get_status(struct cvmm_space *space, void __user *uarg)
@@ -263,6 +277,8 @@ static long space_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	switch (cmd) {
 	case CVMM_SPACE_ADD_LINK:
 		return space_add_link(space, uarg);
+	case CVMM_SPACE_ADD_CONNS:
+		return space_add_conns(space, uarg);
 	case CVMM_SPACE_GET_STATUS:
 		return space_get_status(space, uarg);
 	case CVMM_SPACE_FAIL:

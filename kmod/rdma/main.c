@@ -9,13 +9,18 @@
 
 struct workqueue_struct *cvmm_rdma_wq;
 
-static int rdma_attach(struct cvmm_link *link, const struct cvmm_space_link *arg)
+static int rdma_attach(struct cvmm_link *link, const s32 *fds, unsigned int nr)
 {
-	struct rdma_ep *ep = cvmm_rdma_take(arg->fd, link);
+	struct rdma_ep *ep;
 
+	/* An endpoint has its lanes itself. */
+	if (nr != 1)
+		return -EINVAL;
+	ep = cvmm_rdma_take(*fds, link);
 	if (IS_ERR(ep))
 		return PTR_ERR(ep);
 	link->priv = ep;
+	link->nr_lanes = ep->nr_lanes;
 	return 0;
 }
 

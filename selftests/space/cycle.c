@@ -76,7 +76,7 @@ static void live(unsigned int i)
 {
 	struct cluster c;
 
-	cluster_create(&c, "cycle", 2, PAGES, i & 1 ? JOIN_TCP : JOIN_UNIX);
+	cluster_create(&c, "cycle", 2, PAGES, i & 1 ? JOIN_CONNS : JOIN_UNIX);
 	for (unsigned int node = 0; node < 2; node++)
 		for (size_t page = 0; page < PAGES; page++)
 			*(volatile uint64_t *)at(&c, node, (page + node) & 1, page, 0) = i;

@@ -92,6 +92,7 @@ static void test_hello(void)
 		{ "hello with other memory ranges", "ranges" },
 		{ "no hello", "not a hello" },
 		{ "hello of another wire format", "speaks wire format 1" },
+		{ "hello with another number of connections", "number of connections" },
 	};
 	uint8_t raw[DSM_WIRE_SIZE];
 	struct dsm_msg hello;
@@ -105,8 +106,11 @@ static void test_hello(void)
 		hello.epoch += i == 1;
 		hello.requester += i == 2;
 		hello.version += i == 3;
-		if (i == 4)
+		hello.acks += i == 6;
+		if (i == 4) {
 			hello.type = DSM_MSG_REQ_S;
+			hello.acks = 0;
+		}
 		dsm_wire_encode(&hello, raw);
 		if (i == 5)
 			raw[2] = 1;
@@ -219,6 +223,62 @@ static void test_drop(void)
 	ok(!fake_recv(&fp, &msg, NULL), "... and the peer sees its link end");
 	ok(space_add_link(fp.space, 1, fp.sock) < 0 && errno == EIO, "... for good");
 	fake_destroy(&fp);
+}
+
+/* Connections of a link, of which the peer, who is us, has one that speaks early, or ends one. */
+static void test_conns(void)
+{
+	struct cvmm_home_range ranges[2];
+	struct cvmm_space_config cfg;
+	struct dsm_msg hello, early;
+	int fds[3][2], socks[3];
+	uint8_t raw[DSM_WIRE_SIZE];
+	struct cvmm_space_conns none = { .host = 1, .transport = CVMM_TRANSPORT_STREAM };
+	pid_t pid;
+
+	config_init(&cfg, ranges, "conns", 0, 2, PAGES, 5);
+	fp.space = space_create(&cfg);
+	for (int i = 0; i < 3; i++) {
+		socket_pair(fds[i], JOIN_TCP);
+		socks[i] = fds[i][0];
+	}
+	ok(ioctl(fp.space, CVMM_SPACE_ADD_CONNS, &none) < 0 && errno == EINVAL, "no connection at all");
+	ok(space_add_conns(fp.space, 1, socks, CVMM_MAX_CONNS + 1) < 0 && errno == EINVAL, "too many");
+	none.transport = CVMM_TRANSPORT_RDMA;
+	none.nr_fds = 1;
+	ok(ioctl(fp.space, CVMM_SPACE_ADD_CONNS, &none) < 0 && errno == EINVAL, "RDMA has lanes itself");
+	socks[2] = -1;
+	ok(space_add_conns(fp.space, 1, socks, 3) < 0 && errno == EBADF, "one that is none");
+	socks[2] = fds[2][0];
+	ok(!space_add_conns(fp.space, 1, socks, 3), "three connections");
+
+	/* Lane 1 speaks before lane 0 says hello: it is heard after that. */
+	fp.sock = fds[1][1];
+	early = (struct dsm_msg){ .type = DSM_MSG_REQ_S, .requester = 1, .epoch = 1, .gfn = 1 };
+	fake_send(&fp, &early, NULL);
+	usleep(100000);
+	ok(space_status(fp.space).state == CVMM_SPACE_LIVE &&
+	   recv(fds[1][1], raw, sizeof(raw), MSG_DONTWAIT) < 0, "what comes before the hello has to wait");
+	fp.sock = fds[0][1];
+	ok(fake_recv(&fp, &hello, NULL) && hello.type == FAKE_HELLO && hello.acks == 3,
+	   "the hello tells how many there are, on the first");
+	hello.requester = 1;
+	hello.age = 0;
+	fake_send(&fp, &hello, NULL);
+	fp.sock = fds[1][1];
+	ok(fake_recv(&fp, &early, NULL) && early.type == DSM_MSG_DATA && early.gfn == 1,
+	   "... and is answered on its own connection then");
+	pid = reader_start();
+	fp.sock = fds[PAGES % 3][1];
+	ok(reader_waits(), "a request comes on its page's connection");
+	shutdown(fds[2][1], SHUT_RDWR);
+	failed_with("the end of one connection", 1, "host 1: ");
+	ok(child_end(pid, 2000) == 128 + SIGBUS, "... ends the link");
+	for (int i = 0; i < 3; i++) {
+		close(fds[i][0]);
+		close(fds[i][1]);
+	}
+	close(fp.space);
 }
 
 /* --------------------------------------------------- signals in a wait */
@@ -498,6 +558,7 @@ void test_failure(void)
 	test_delta();
 	ok(in_child(late_link, NULL) == 0, "an access waits until the link is added");
 	test_drop();
+	test_conns();
 	test_signals();
 	test_pins();
 	test_misuse();

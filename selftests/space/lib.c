@@ -71,6 +71,19 @@ int space_add_link(int space, unsigned int host, int sock)
 	return space_add_link_over(space, host, CVMM_TRANSPORT_STREAM, sock);
 }
 
+int space_add_conns(int space, unsigned int host, const int *socks, unsigned int nr)
+{
+	struct cvmm_space_conns conns = {
+		.host = host,
+		.transport = CVMM_TRANSPORT_STREAM,
+		.nr_fds = nr,
+	};
+
+	for (unsigned int i = 0; i < nr && i < CVMM_MAX_CONNS; i++)
+		conns.fd[i] = socks[i];
+	return ioctl(space, CVMM_SPACE_ADD_CONNS, &conns);
+}
+
 struct cvmm_space_status space_status(int space)
 {
 	struct cvmm_space_status status;
@@ -112,13 +125,50 @@ void socket_pair(int fds[2], enum join join)
 	close(listener);
 }
 
+/* One to eight, as it comes. */
+static void join_conns(int a, unsigned int host_a, int b, unsigned int host_b)
+{
+	const unsigned int nr = 1 + (host_a + 3 * host_b) % CVMM_MAX_CONNS;
+	int fds[CVMM_MAX_CONNS][2], sock[2][CVMM_MAX_CONNS];
+
+	for (unsigned int i = 0; i < nr; i++) {
+		socket_pair(fds[i], JOIN_TCP);
+		sock[0][i] = fds[i][0];
+		sock[1][i] = fds[i][1];
+	}
+	if (space_add_conns(a, host_b, sock[0], nr) || space_add_conns(b, host_a, sock[1], nr))
+		die("CVMM_SPACE_ADD_CONNS");
+	for (unsigned int i = 0; i < nr; i++) {
+		close(fds[i][0]);
+		close(fds[i][1]);
+	}
+}
+
+static void join_nodes(int a, unsigned int host_a, int b, unsigned int host_b, enum join join)
+{
+	const uint32_t transport = join == JOIN_RDMA ? CVMM_TRANSPORT_RDMA : CVMM_TRANSPORT_STREAM;
+	int fds[2];
+
+	if (join == JOIN_CONNS) {
+		join_conns(a, host_a, b, host_b);
+		return;
+	}
+	if (join == JOIN_RDMA)
+		endpoint_pair(fds, 1 + (host_a + host_b) % 4);
+	else
+		socket_pair(fds, join);
+	if (space_add_link_over(a, host_b, transport, fds[0]) ||
+	    space_add_link_over(b, host_a, transport, fds[1]))
+		die("CVMM_SPACE_ADD_LINK");
+	close(fds[0]);
+	close(fds[1]);
+}
+
 void cluster_create(struct cluster *c, const char *name, unsigned int nr, size_t pages,
 		    enum join join)
 {
-	const uint32_t transport = join == JOIN_RDMA ? CVMM_TRANSPORT_RDMA : CVMM_TRANSPORT_STREAM;
 	struct cvmm_home_range ranges[MAX_NODES];
 	struct cvmm_space_config cfg;
-	int fds[2];
 
 	memset(c, 0, sizeof(*c));
 	c->nr = nr;
@@ -136,17 +186,8 @@ void cluster_create(struct cluster *c, const char *name, unsigned int nr, size_t
 		n->mem = mmap(NULL, c->size, PROT_READ | PROT_WRITE, MAP_SHARED, n->fd, 0);
 		if (n->mem == MAP_FAILED)
 			die("mmap of a space");
-		for (unsigned int j = 0; j < i; j++) {
-			if (join == JOIN_RDMA)
-				endpoint_pair(fds, 1 + (i + j) % 4);
-			else
-				socket_pair(fds, join);
-			if (space_add_link_over(n->fd, j, transport, fds[0]) ||
-			    space_add_link_over(c->node[j].fd, i, transport, fds[1]))
-				die("CVMM_SPACE_ADD_LINK");
-			close(fds[0]);
-			close(fds[1]);
-		}
+		for (unsigned int j = 0; j < i; j++)
+			join_nodes(n->fd, i, c->node[j].fd, j, join);
 	}
 }
 

@@ -244,6 +244,7 @@ void test_pair(void)
 	pair_run(2, JOIN_UNIX, "unix");
 	pair_run(2, JOIN_TCP, "tcp");
 	pair_run(4, JOIN_TCP, "tcp");
+	pair_run(2, JOIN_CONNS, "several connections");
 	test_beside();
 	ok(spaces_dump() == 0, "no space is left");
 }
@@ -344,5 +345,6 @@ void test_stress(void)
 	stress_run(2, 2, 2000, JOIN_TCP);
 	stress_run(4, 2, 800, JOIN_UNIX);
 	stress_run(3, 1, 2000, JOIN_TCP);
+	stress_run(3, 2, 1000, JOIN_CONNS);
 	ok(spaces_dump() == 0, "no space is left");
 }

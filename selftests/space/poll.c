@@ -84,6 +84,9 @@ void test_poll(void)
 	ok(stress_run(2, 1, 500, JOIN_RDMA) == 0, "poll_us=0: none taken by who waits");
 	set_poll(100000);
 	poll_run(JOIN_RDMA, "rdma");
+	poll_run(JOIN_TCP, "tcp");
+	poll_run(JOIN_CONNS, "several connections");
+	poll_run(JOIN_UNIX, "unix");
 	set_poll(50);
 	ok(spaces_dump() == 0, "no space is left");
 }

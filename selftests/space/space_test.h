@@ -31,7 +31,7 @@ uint64_t now_ns(void);
 int in_child(int (*fn)(void *arg), void *arg);
 
 /* ---- spaces (lib.c) */
-enum join { JOIN_UNIX, JOIN_TCP, JOIN_RDMA };
+enum join { JOIN_UNIX, JOIN_TCP, JOIN_RDMA, JOIN_CONNS /* several of TCP */ };
 
 struct node {
 	int fd;			/* the space, -1: none */
@@ -57,6 +57,8 @@ int space_create(const struct cvmm_space_config *cfg);
 /* The connection @fd of CVMM_TRANSPORT_*. */
 int space_add_link_over(int space, unsigned int host, uint32_t transport, int fd);
 int space_add_link(int space, unsigned int host, int sock);
+/* @nr stream sockets. */
+int space_add_conns(int space, unsigned int host, const int *socks, unsigned int nr);
 struct cvmm_space_status space_status(int space);
 /* Wait until the space has failed; false after @timeout_ms. */
 bool space_wait_failed(int space, int timeout_ms);

@@ -125,6 +125,27 @@ struct cvmm_space_link {
 };
 
 /**
+ * struct cvmm_space_conns - CVMM_SPACE_ADD_CONNS on a space
+ * @host:	as in struct cvmm_space_link
+ * @transport:	CVMM_TRANSPORT_STREAM
+ * @nr_fds:	1..CVMM_MAX_CONNS, the same at both ends
+ * @flags:	0
+ * @fd:		that many sockets, each as in struct cvmm_space_link and with TLS keys of
+ *		its own if it has any; at the other end in the same order
+ *
+ * A link of several connections.  Each page has one of them, so messages about it stay in
+ * order; different pages need not wait for each other.  The end of one is the link's.
+ */
+struct cvmm_space_conns {
+	__u32 host;
+	__u32 transport;
+	__u32 nr_fds;
+	__u32 flags;
+#define CVMM_MAX_CONNS	8
+	__s32 fd[CVMM_MAX_CONNS];
+};
+
+/**
  * struct cvmm_space_status - CVMM_SPACE_GET_STATUS on a space
  * @state:	CVMM_SPACE_LIVE or CVMM_SPACE_FAILED
  * @host:	the host whose link or message ended it, or ~0
@@ -276,6 +297,7 @@ struct cvmm_apic_config {
 #define CVMM_SPACE_GET_STATUS	_IOR(CVMMIO, 0x11, struct cvmm_space_status)
 /* Fail the space now, for every waiter; peers see their link drop.  No argument. */
 #define CVMM_SPACE_FAIL		_IO(CVMMIO, 0x12)
+#define CVMM_SPACE_ADD_CONNS	_IOW(CVMMIO, 0x13, struct cvmm_space_conns)
 
 /* On a vCPU */
 #define CVMM_VCPU_SET_APIC	_IOW(CVMMIO, 0x20, struct cvmm_apic_config)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A link's way to the module: the TCP connection that its two nodes have, with
+ * A link's way to the module: the TCP connections that its two nodes have, with
  * kernel TLS if pages are to be encrypted, or an RDMA connection that the two
  * modules make and for which this one carries port and tokens.
  */
@@ -25,13 +25,25 @@ static int fail(struct vm *vm, unsigned int about, enum ended_status status, con
 	return -1;
 }
 
-static int add_tcp(struct vm *vm, unsigned int node, int fd, const struct tls_keys *keys)
+void vm_close_conns(struct link_conns *conns)
+{
+	unsigned int i;
+
+	for (i = 0; i < conns->nr; i++)
+		close(conns->fd[i]);
+	conns->nr = 0;
+	explicit_bzero(conns->keys, sizeof(conns->keys));
+}
+
+static int add_tcp(struct vm *vm, unsigned int node, const struct link_conns *conns)
 {
 	char err[256];
+	unsigned int i;
 
-	if (vm->start.conf.encryption && ktls_start(fd, keys, err, sizeof(err)))
-		return fail(vm, vm->node, ENDED_UNAVAILABLE, err);
-	if (space_add_link(vm->space_fd, node, fd, err, sizeof(err)))
+	for (i = 0; i < conns->nr; i++)
+		if (vm->start.conf.encryption && ktls_start(conns->fd[i], &conns->keys[i], err, sizeof(err)))
+			return fail(vm, vm->node, ENDED_UNAVAILABLE, err);
+	if (space_add_link(vm->space_fd, node, conns->fd, conns->nr, err, sizeof(err)))
 		return fail(vm, vm->node, ENDED_INTERNAL, err);
 	return 0;
 }
@@ -93,8 +105,10 @@ static void say_no(const struct vm *vm, struct link_word *w, const char *why)
 	snprintf(w->text, sizeof(w->text), "%.*s", (int)sizeof(w->text) - 1, why);
 }
 
-int vm_take_link(struct vm *vm, unsigned int node, int fd, struct tls_keys *keys)
+int vm_take_link(struct vm *vm, unsigned int node, struct link_conns *conns)
 {
+	struct tls_keys *keys = &conns->keys[0];
+	const int fd = conns->fd[0];
 	struct link_word offer = { .kind = LINK_RDMA }, answer;
 	struct sockaddr_storage addr;
 	socklen_t len = sizeof(addr);
@@ -102,7 +116,7 @@ int vm_take_link(struct vm *vm, unsigned int node, int fd, struct tls_keys *keys
 	int ep = -1, ret = -1;
 
 	if (!conf_may_rdma(&vm->start.conf))
-		return add_tcp(vm, node, fd, keys);
+		return add_tcp(vm, node, conns);
 
 	/* At the address that the other one has come to. */
 	if (getrandom(offer.offered, LINK_TOKEN, 0) != LINK_TOKEN ||
@@ -124,7 +138,7 @@ int vm_take_link(struct vm *vm, unsigned int node, int fd, struct tls_keys *keys
 	else if (answer.kind == LINK_FAILED)
 		fail(vm, node, ENDED_UNAVAILABLE, answer.text);
 	else if (answer.kind == LINK_TCP)
-		ret = add_tcp(vm, node, fd, keys);
+		ret = add_tcp(vm, node, conns);
 	else if (ep < 0)
 		fail(vm, node, ENDED_INTERNAL, "it has an RDMA connection that was not offered");
 	else if (wait_rdma(vm, ep, err, sizeof(err)))
@@ -157,14 +171,16 @@ static int connect_rdma(struct vm *vm, int fd, const struct link_word *offer, ch
 	return ep;
 }
 
-int vm_call_link(struct vm *vm, unsigned int node, int fd, struct tls_keys *keys)
+int vm_call_link(struct vm *vm, unsigned int node, struct link_conns *conns)
 {
+	struct tls_keys *keys = &conns->keys[0];
+	const int fd = conns->fd[0];
 	struct link_word offer, answer = { .kind = LINK_TCP };
 	int ep = -1, ret = -1;
 	char err[256];
 
 	if (!conf_may_rdma(&vm->start.conf))
-		return add_tcp(vm, node, fd, keys);
+		return add_tcp(vm, node, conns);
 
 	if (recv_word(vm, fd, keys, &offer))
 		return fail(vm, node, ENDED_UNAVAILABLE, "it offers no link");
@@ -183,7 +199,7 @@ int vm_call_link(struct vm *vm, unsigned int node, int fd, struct tls_keys *keys
 	else if (answer.kind == LINK_FAILED)
 		fail(vm, vm->node, ENDED_UNAVAILABLE, answer.text);
 	else if (answer.kind == LINK_TCP)
-		ret = add_tcp(vm, node, fd, keys);
+		ret = add_tcp(vm, node, conns);
 	else
 		ret = add_rdma(vm, node, ep);
 	if (ep >= 0)

@@ -36,6 +36,13 @@ enum event {
 	EV_SIGNAL,
 };
 
+/* The connections of a link, answered, in the order they were made. */
+struct link_conns {
+	unsigned int nr;
+	int fd[CONF_MAX_CONNECTIONS];
+	struct tls_keys keys[CONF_MAX_CONNECTIONS];
+};
+
 struct vm {
 	struct hello hello;
 	struct cluster_key *key;
@@ -71,11 +78,8 @@ struct vm {
 	uint16_t step;			/* the worker's: F_CONNECT, F_PREPARE, F_RUN; 0: idle */
 	uint16_t done;			/* the step it has done and not yet told; 0: none */
 	uint64_t channels, links;	/* nodes connected */
-	uint64_t callers;		/* nodes whose links' connections the worker is to take */
-	struct {
-		int fd;
-		struct tls_keys keys;
-	} caller[CONF_MAX_NODES];
+	uint64_t callers;		/* nodes whose links' connections are all here for the worker */
+	struct link_conns caller[CONF_MAX_NODES];
 	bool ending;
 	struct ended end;		/* valid once ending */
 
@@ -135,12 +139,15 @@ void *vm_worker(void *arg);
 /* ---- cluster_links.c ------------------------------------------------------ */
 
 /*
- * Agree with @node, over a connection that has been answered, what the link is
- * over, and give it to the module.  Each end calls its one; they wait for each
- * other.  0, or -1 after vm_end_with(); @fd stays the caller's.
+ * Agree with @node, over connections that have been answered (conf_connections()), what the
+ * link is over, and give it to the module.  Each end calls its one; they wait for each
+ * other.  0, or -1 after vm_end_with(); @conns stay the caller's.
  */
-int vm_call_link(struct vm *vm, unsigned int node, int fd, struct tls_keys *keys);
-int vm_take_link(struct vm *vm, unsigned int node, int fd, struct tls_keys *keys);
+int vm_call_link(struct vm *vm, unsigned int node, struct link_conns *conns);
+int vm_take_link(struct vm *vm, unsigned int node, struct link_conns *conns);
+
+/* Close them and forget their keys. */
+void vm_close_conns(struct link_conns *conns);
 
 /* ---- cluster_steps.c ----------------------------------------------------- */
 

@@ -16,14 +16,14 @@
 #define CONNECT_MS	5000	/* for one connection to a peer */
 #define SETUP_MS	20000	/* for all of them */
 
-static int connect_peer(struct vm *vm, unsigned int node, enum hello_role role)
+/* A connection to @node, answered, or -1 after vm_end_with(). */
+static int connect_one(struct vm *vm, unsigned int node, enum hello_role role, struct tls_keys *keys)
 {
 	const struct conf_node *n = &vm->start.conf.node[node];
 	struct hello h = vm->hello;
 	char err[256], why[320];
-	struct tls_keys keys;
 	uint32_t status;
-	int fd, ret = -1;
+	int fd;
 
 	h.role = role;
 	h.from = vm->node;
@@ -33,29 +33,58 @@ static int connect_peer(struct vm *vm, unsigned int node, enum hello_role role)
 		vm_end_with(vm, MACHINE_ERROR, ENDED_UNAVAILABLE, (int)node, "%s", err);
 		return -1;
 	}
-	if (tls_connect(fd, vm->key, now_ms() + CONNECT_MS, &keys, err, sizeof(err)) ||
-	    net_hello(fd, &keys, &h, now_ms() + CONNECT_MS, &status, err, sizeof(err))) {
-		snprintf(why, sizeof(why), "vmmd there refuses node %u: %s", vm->node, err);
-		vm_end_with(vm, MACHINE_ERROR, ENDED_UNAVAILABLE, (int)node, "%.255s", why);
-		goto close_fd;
-	}
-	if (role == HELLO_CHANNEL) {
-		if (channel_add(vm->channel, node, fd, &keys)) {
-			vm_end_with(vm, MACHINE_ERROR, ENDED_INTERNAL, (int)vm->node, "out of memory");
-			goto close_fd;
-		}
-		fd = -1;
-	} else if (vm_call_link(vm, node, fd, &keys)) {
-		goto close_fd;
-	}
+	if (!tls_connect(fd, vm->key, now_ms() + CONNECT_MS, keys, err, sizeof(err)) &&
+	    !net_hello(fd, keys, &h, now_ms() + CONNECT_MS, &status, err, sizeof(err)))
+		return fd;
+	snprintf(why, sizeof(why), "vmmd there refuses node %u: %s", vm->node, err);
+	vm_end_with(vm, MACHINE_ERROR, ENDED_UNAVAILABLE, (int)node, "%.255s", why);
+	close(fd);
+	return -1;
+}
+
+static void note_peer(struct vm *vm, uint64_t *have, unsigned int node)
+{
 	pthread_mutex_lock(&vm->lock);
-	*(role == HELLO_CHANNEL ? &vm->channels : &vm->links) |= 1ULL << node;
+	*have |= 1ULL << node;
 	pthread_mutex_unlock(&vm->lock);
-	ret = 0;
-close_fd:
+}
+
+static int connect_channel(struct vm *vm, unsigned int node)
+{
+	struct tls_keys keys;
+	int fd, ret;
+
+	fd = connect_one(vm, node, HELLO_CHANNEL, &keys);
+	if (fd < 0)
+		return -1;
+	ret = channel_add(vm->channel, node, fd, &keys);
 	explicit_bzero(&keys, sizeof(keys));
-	if (fd >= 0)
+	if (ret) {
 		close(fd);
+		vm_end_with(vm, MACHINE_ERROR, ENDED_INTERNAL, (int)vm->node, "out of memory");
+		return -1;
+	}
+	note_peer(vm, &vm->channels, node);
+	return 0;
+}
+
+static int connect_link(struct vm *vm, unsigned int node)
+{
+	const unsigned int nr = conf_connections(&vm->start.conf);
+	struct link_conns conns = { 0 };
+	int fd, ret = -1;
+
+	while (conns.nr < nr) {
+		fd = connect_one(vm, node, HELLO_LINK, &conns.keys[conns.nr]);
+		if (fd < 0)
+			goto close;
+		conns.fd[conns.nr++] = fd;
+	}
+	ret = vm_call_link(vm, node, &conns);
+	if (!ret)
+		note_peer(vm, &vm->links, node);
+close:
+	vm_close_conns(&conns);
 	return ret;
 }
 
@@ -71,14 +100,12 @@ uint64_t vm_others(const struct vm *vm)
 static int take_caller(struct vm *vm)
 {
 	unsigned int n = (unsigned int)__builtin_ctzll(vm->callers);
-	struct tls_keys keys = vm->caller[n].keys;
-	int fd = vm->caller[n].fd, ret;
+	int ret;
 
-	explicit_bzero(&vm->caller[n].keys, sizeof(keys));
+	/* With its bit set nobody else touches what is there. */
 	pthread_mutex_unlock(&vm->lock);
-	ret = vm_take_link(vm, n, fd, &keys);
-	explicit_bzero(&keys, sizeof(keys));
-	close(fd);
+	ret = vm_take_link(vm, n, &vm->caller[n]);
+	vm_close_conns(&vm->caller[n]);
 	pthread_mutex_lock(&vm->lock);
 	vm->callers &= ~(1ULL << n);
 	if (!ret)
@@ -93,7 +120,7 @@ static int do_connect(struct vm *vm)
 	unsigned int n;
 
 	for (n = 0; n < vm->node; n++)
-		if (connect_peer(vm, n, HELLO_CHANNEL) || connect_peer(vm, n, HELLO_LINK))
+		if (connect_channel(vm, n) || connect_link(vm, n))
 			return -1;
 	/* The guest, which does not run yet, shall find nothing here to join the cluster with. */
 	explicit_bzero(vm->key, sizeof(*vm->key));

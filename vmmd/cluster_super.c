@@ -28,6 +28,17 @@ void vm_tell_super(struct vm *vm, const char *state)
 	net_send_fd(vm->super_fd, &m, SUPER_LEN(&m), -1);
 }
 
+/* One of the connections of @node's link; with the last of them they are the worker's.  vm->lock held. */
+static void add_caller(struct vm *vm, unsigned int node, int fd, const struct tls_keys *keys)
+{
+	struct link_conns *conns = &vm->caller[node];
+
+	conns->fd[conns->nr] = fd;
+	conns->keys[conns->nr++] = *keys;
+	if (conns->nr == conf_connections(&vm->start.conf))
+		vm->callers |= 1ULL << node;
+}
+
 static void on_peer(struct vm *vm, const struct hello *h, struct tls_keys *keys, int fd)
 {
 	uint64_t bit = 1ULL << h->from, *have;
@@ -55,9 +66,7 @@ static void on_peer(struct vm *vm, const struct hello *h, struct tls_keys *keys,
 	} else {
 		/* What follows waits for the other node: the worker's. */
 		pthread_mutex_lock(&vm->lock);
-		vm->caller[h->from].fd = fd;
-		vm->caller[h->from].keys = *keys;
-		vm->callers |= bit;
+		add_caller(vm, h->from, fd, keys);
 	}
 	fd = -1;
 	pthread_cond_broadcast(&vm->wake);

@@ -411,6 +411,22 @@ static int guest_transport(struct reader *r, const config_setting_t *s)
 	return fail(r, s, "transport = \"%.64s\" is not known; use \"auto\", \"tcp\" or \"rdma\"", text);
 }
 
+static int guest_connections(struct reader *r, const config_setting_t *s)
+{
+	const char *text = config_setting_get_string(s);
+	long long v = 0;
+
+	if (text) {
+		if (strcmp(text, "auto"))
+			return fail(r, s, "connections is \"%.64s\"; allowed are \"auto\" and 1 to %d", text,
+				    CONF_MAX_CONNECTIONS);
+	} else if (get_int(r, s, 1, CONF_MAX_CONNECTIONS, &v)) {
+		return -1;
+	}
+	r->conf->connections = (unsigned int)v;
+	return 0;
+}
+
 static int guest_slowdown(struct reader *r, const config_setting_t *s)
 {
 	long long v = 0;
@@ -481,6 +497,7 @@ static const struct {
 	{ "engine",	guest_engine },
 	{ "encryption",	guest_encryption },
 	{ "transport",	guest_transport },
+	{ "connections", guest_connections },
 	{ "min_run_us",	guest_min_run },
 	{ "slowdown",	guest_slowdown },
 	{ "vcpus",	guest_vcpus },
@@ -575,6 +592,8 @@ int conf_check(const struct vm_conf *c, char *err, size_t errlen)
 		REFUSE("cmdline is longer than %d characters", CONF_MAX_CMDLINE);
 	if (!c->engine || !engine_ok(c->engine))
 		REFUSE("engine is not one of \"auto\", \"/dev/cvmm\", \"/dev/kvm\"");
+	if (c->connections > CONF_MAX_CONNECTIONS)
+		REFUSE("connections is out of range: \"auto\" or 1 to %d", CONF_MAX_CONNECTIONS);
 	if (c->min_run_us > CONF_MAX_MIN_RUN_US)
 		REFUSE("min_run_us is out of range: \"auto\" or 1 to %d", CONF_MAX_MIN_RUN_US);
 	if (!c->slowdown || c->slowdown > CONF_MAX_SLOWDOWN)
@@ -638,7 +657,7 @@ static int read_root(struct reader *r, const config_setting_t *root)
 				break;
 		if (k == sizeof(guest_keys) / sizeof(guest_keys[0]))
 			return fail(r, s, "unknown key \"%.64s\"; known are name, memory, kernel, initrd, "
-				    "cmdline, engine, encryption, transport, min_run_us, slowdown, vcpus, cpus, numa_node, nodes",
+				    "cmdline, engine, encryption, transport, connections, min_run_us, slowdown, vcpus, cpus, numa_node, nodes",
 				    config_setting_name(s));
 		if (guest_keys[k].set(r, s))
 			return -1;

@@ -21,6 +21,7 @@
 #define CONF_MIN_MEMORY	(16ULL << 20)	/* of a guest */
 #define CONF_MAX_MEMORY	(1ULL << 40)	/* of a guest */
 #define CONF_DEFAULT_PORT 7741		/* vmmd's TCP port */
+#define CONF_MAX_CONNECTIONS 8		/* of a link; CVMM_MAX_CONNS */
 
 /* What carries the pages between the hosts. */
 enum conf_transport {
@@ -48,6 +49,7 @@ struct vm_conf {
 	uint64_t memory;	/* bytes, sum over the nodes */
 	enum conf_transport transport;
 	bool encryption;	/* of the links between the hosts; everything else always is */
+	unsigned int connections; /* of a link over TCP, 0: by the number of vCPUs */
 	unsigned int min_run_us; /* how long a page that was waited for stays, 0: by travel time */
 	unsigned int slowdown;	/* the guest's time runs this many times slower, 1: real time */
 	unsigned int nr_nodes;
@@ -84,6 +86,23 @@ int conf_check(const struct vm_conf *c, char *err, size_t errlen);
 static inline bool conf_may_rdma(const struct vm_conf *c)
 {
 	return !c->encryption && c->transport != CONF_TCP;
+}
+
+/*
+ * TCP connections of each of its links.  One where RDMA may take the place of it; else
+ * as said, or as many as the largest node has vCPUs, which can all fault at once, up to 4.
+ */
+static inline unsigned int conf_connections(const struct vm_conf *c)
+{
+	unsigned int i, n = 1;
+
+	if (conf_may_rdma(c))
+		return 1;
+	if (c->connections)
+		return c->connections;
+	for (i = 0; i < c->nr_nodes; i++)
+		n = c->node[i].vcpus > n ? c->node[i].vcpus : n;
+	return n < 4 ? n : 4;
 }
 
 /* A guest that runs on this host alone, without vmmd: one node and no host named. */

@@ -25,7 +25,7 @@
 #include "vmmd/conf.h"
 #include "vmmd/machine.h"
 
-#define PROTO_VERSION	4
+#define PROTO_VERSION	5
 
 /* ---- hello and answer ---------------------------------------------------- */
 

@@ -204,28 +204,35 @@ int space_create(const struct host_engine *e, const struct vm_conf *conf, unsign
 	return -1;
 }
 
-static int add_link(int space_fd, unsigned int node, uint32_t transport, int fd, char *err, size_t errlen)
+static int refused(unsigned int node, char *err, size_t errlen)
 {
-	struct cvmm_space_link link = {
-		.host = node,
-		.transport = transport,
-		.fd = fd,
-	};
-
-	if (!ioctl(space_fd, CVMM_SPACE_ADD_LINK, &link))
-		return 0;
 	snprintf(err, errlen, "the module refused the link to node %u: %s", node, strerror(errno));
 	return -1;
 }
 
-int space_add_link(int space_fd, unsigned int node, int fd, char *err, size_t errlen)
+int space_add_link(int space_fd, unsigned int node, const int *fds, unsigned int nr, char *err, size_t errlen)
 {
-	return add_link(space_fd, node, CVMM_TRANSPORT_STREAM, fd, err, errlen);
+	struct cvmm_space_conns conns = {
+		.host = node,
+		.transport = CVMM_TRANSPORT_STREAM,
+		.nr_fds = nr,
+	};
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		conns.fd[i] = fds[i];
+	return ioctl(space_fd, CVMM_SPACE_ADD_CONNS, &conns) ? refused(node, err, errlen) : 0;
 }
 
 int space_add_rdma_link(int space_fd, unsigned int node, int fd, char *err, size_t errlen)
 {
-	return add_link(space_fd, node, CVMM_TRANSPORT_RDMA, fd, err, errlen);
+	struct cvmm_space_link link = {
+		.host = node,
+		.transport = CVMM_TRANSPORT_RDMA,
+		.fd = fd,
+	};
+
+	return ioctl(space_fd, CVMM_SPACE_ADD_LINK, &link) ? refused(node, err, errlen) : 0;
 }
 
 static int endpoint_addr(struct cvmm_rdma_endpoint *e, const struct sockaddr_storage *addr)

@@ -39,8 +39,11 @@ int space_check_memory(const struct vm_conf *conf, unsigned int node, char *err,
 int space_create(const struct host_engine *e, const struct vm_conf *conf, unsigned int node,
 		 uint64_t space_id, uint32_t epoch, char *err, size_t errlen);
 
-/* Give the space a connected socket to @node.  @fd stays the caller's.  0, or -1 with @err. */
-int space_add_link(int space_fd, unsigned int node, int fd, char *err, size_t errlen);
+/*
+ * Give the space connected sockets to @node, @nr of them (1..CVMM_MAX_CONNS), which the other
+ * end has in the same order.  They stay the caller's.  0, or -1 with @err.
+ */
+int space_add_link(int space_fd, unsigned int node, const int *fds, unsigned int nr, char *err, size_t errlen);
 
 /*
  * RDMA connections, which the module makes; @addr is an IPv4 or IPv6 address.

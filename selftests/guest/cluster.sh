@@ -12,19 +12,19 @@
 #   -m MEMORY	of the guest (512M)
 #   -e END	how it ends: poweroff (default), reboot or panic
 #   -n TIMES	so often, one after the other
-#   -c		encrypt the links
+#   -c		encrypt the links, of three connections each
 #   -r		over RDMA (soft-RoCE)
 #   -p PARAMETER	one more of the module's
 
 . "$CVMM_TREE/selftests/lib.sh"
 
-memory=512M end=poweroff times=1 encryption=false transport=auto net=10.77.0 parameter=
+memory=512M end=poweroff times=1 encryption=false connections=1 transport=auto net=10.77.0 parameter=
 while getopts m:e:n:crp: opt; do
 	case $opt in
 	m)	memory=$OPTARG ;;
 	e)	end=$OPTARG ;;
 	n)	times=$OPTARG ;;
-	c)	encryption=true ;;
+	c)	encryption=true connections=3 ;;
 	r)	transport=rdma net=10.78.0 ;;
 	p)	parameter=$OPTARG ;;
 	*)	exit 2 ;;
@@ -128,6 +128,7 @@ if on_host 0; then
 	kernel = "$kernel"; initrd = "$CVMM_TREE/build/guest.img";
 	cmdline = "console=ttyS0 loglevel=5 panic=-1 $words cvmm.tests=\"$tests\" cvmm.end=$end";
 	slowdown = $((5 * CVMM_HOSTS)); encryption = $encryption; transport = "$transport";
+	connections = $connections;
 	nodes = ( $(nodes) );
 	END
 	for ((run = 1; run <= times; run++)); do
@@ -137,7 +138,7 @@ if on_host 0; then
 fi
 
 hosts-barrier "the guest has ended" || exit 1
-[ $encryption = false ] || links=$((links + times * (CVMM_HOSTS - 1)))
+[ $encryption = false ] || links=$((links + times * connections * (CVMM_HOSTS - 1)))
 check "links that are encrypted: $encryption" test "$(tls_sockets)" = $links
 check "vmmd ends" vmmd_down
 if [ $transport = rdma ]; then

@@ -42,6 +42,7 @@ config()
 	done
 	cat >"$dir/$1.cfg" <<-EOC
 	name = "$1"; memory = "64M"; kernel = "kernel"; initrd = "initrd"; cmdline = "$3";
+	connections = 3;
 	nodes = ( $nodes );
 	EOC
 }

@@ -121,6 +121,34 @@ static void test_min_run(void **state)
 	conf_free(&c);
 }
 
+static void test_connections(void **state)
+{
+	static const char *const two = "name=\"a\";kernel=\"k\";memory=\"64M\";%s"
+		"nodes=({host=\"a\";vcpus=%u;},{host=\"b\";vcpus=1;});";
+	static const struct {
+		const char *keys;
+		unsigned int vcpus, connections;
+	} cases[] = {
+		{ "", 1, 1 },
+		{ "", 3, 3 },
+		{ "connections=\"auto\";", 9, 4 },
+		{ "connections=8;", 1, 8 },
+		{ "connections=3;encryption=false;", 1, 1 },	/* RDMA, perhaps */
+		{ "connections=3;encryption=false;transport=\"tcp\";", 1, 3 },
+	};
+	char buf[256];
+	struct vm_conf c;
+	size_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		snprintf(buf, sizeof(buf), two, cases[i].keys, cases[i].vcpus);
+		assert_int_equal(read_text(&c, buf), 0);
+		assert_int_equal(conf_connections(&c), cases[i].connections);
+		conf_free(&c);
+	}
+}
+
 static void test_memory_split(void **state)
 {
 	struct vm_conf c;
@@ -193,6 +221,9 @@ static const struct {
 	{ "name = ;", "t.cfg:1: syntax error" },
 	{ "name=\"a\";\nmin_run_us=\"4ms\";",
 	  "t.cfg:2: min_run_us is \"4ms\"; allowed are \"auto\" and 1 to 20000" },
+	{ "name=\"a\";\nconnections=\"many\";",
+	  "t.cfg:2: connections is \"many\"; allowed are \"auto\" and 1 to 8" },
+	{ "name=\"a\";\nconnections=9;", "t.cfg:2: connections" },
 	{ "name=\"a\";\nmin_run_us=0;", "t.cfg:2: min_run_us" },
 	{ "name=\"a\";\nmin_run_us=20001;", "t.cfg:2: min_run_us" },
 	{ "name = \"a\"\n\nmemory == 1;", "t.cfg:3: syntax error" },
@@ -317,6 +348,7 @@ int main(void)
 		cmocka_unit_test(test_minimal),
 		cmocka_unit_test(test_transport),
 		cmocka_unit_test(test_full),
+		cmocka_unit_test(test_connections),
 		cmocka_unit_test(test_min_run),
 		cmocka_unit_test(test_memory_split),
 		cmocka_unit_test(test_sizes),

@@ -125,18 +125,22 @@ static void *watch_link(void *arg)
 	return NULL;
 }
 
-int space_add_link(int space_fd, unsigned int node, int fd, char *err, size_t errlen)
+int space_add_link(int space_fd, unsigned int node, const int *fds, unsigned int nr, char *err, size_t errlen)
 {
-	struct link *l = malloc(sizeof(*l));
 	pthread_t thread;
+	unsigned int i;
 
 	(void)space_fd;
 	(void)err;
 	(void)errlen;
-	l->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	l->node = node;
-	pthread_create(&thread, NULL, watch_link, l);
-	pthread_detach(thread);
+	for (i = 0; i < nr; i++) {
+		struct link *l = malloc(sizeof(*l));
+
+		l->fd = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
+		l->node = node;
+		pthread_create(&thread, NULL, watch_link, l);
+		pthread_detach(thread);
+	}
 	return 0;
 }
 
@@ -187,5 +191,5 @@ int space_rdma_wait(int fd, int timeout_ms, char *err, size_t errlen)
 
 int space_add_rdma_link(int space_fd, unsigned int node, int fd, char *err, size_t errlen)
 {
-	return space_add_link(space_fd, node, fd, err, errlen);
+	return space_add_link(space_fd, node, &fd, 1, err, errlen);
 }

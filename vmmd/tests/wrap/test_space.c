@@ -32,6 +32,7 @@ static struct {
 	struct cvmm_space_config cfg;
 	struct cvmm_home_range range[4];
 	struct cvmm_space_link link;
+	struct cvmm_space_conns conns;
 	struct cvmm_rdma_endpoint endpoint;
 	struct cvmm_rdma_status rdma_status;
 	struct cvmm_space_status status;
@@ -83,6 +84,10 @@ int __wrap_ioctl(int fd, unsigned long nr, ...)
 		break;
 	case CVMM_SPACE_ADD_LINK:
 		memcpy(&host.link, arg, sizeof(host.link));
+		fails = host.add_link;
+		break;
+	case CVMM_SPACE_ADD_CONNS:
+		memcpy(&host.conns, arg, sizeof(host.conns));
 		fails = host.add_link;
 		break;
 	case CVMM_RDMA_ENDPOINT:
@@ -233,17 +238,20 @@ static void test_space(void **state)
 
 static void test_link_and_status(void **state)
 {
+	const int fds[2] = { 9, 11 };
 	char why[32];
 	int node;
 
 	(void)state;
-	assert_int_equal(space_add_link(5, 1, 9, err, sizeof(err)), 0);
-	assert_int_equal(host.link.host, 1);
-	assert_int_equal(host.link.fd, 9);
-	assert_int_equal(host.link.transport, CVMM_TRANSPORT_STREAM);
-	assert_int_equal(host.link.flags, 0);
+	assert_int_equal(space_add_link(5, 1, fds, 2, err, sizeof(err)), 0);
+	assert_int_equal(host.conns.host, 1);
+	assert_int_equal(host.conns.nr_fds, 2);
+	assert_int_equal(host.conns.fd[0], 9);
+	assert_int_equal(host.conns.fd[1], 11);
+	assert_int_equal(host.conns.transport, CVMM_TRANSPORT_STREAM);
+	assert_int_equal(host.conns.flags, 0);
 	host.add_link = ENOTCONN;
-	assert_int_equal(space_add_link(5, 1, 9, err, sizeof(err)), -1);
+	assert_int_equal(space_add_link(5, 1, fds, 1, err, sizeof(err)), -1);
 	assert_non_null(strstr(err, "refused the link to node 1"));
 
 	assert_false(space_failed(5, &node, why, sizeof(why)));

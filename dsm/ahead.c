@@ -105,7 +105,7 @@ static unsigned int predict(struct dsm_ahead_row *row, u64 self, struct dsm_ahea
 			continue;
 		for (k = 0; k < nr && out[k].gfn != gfn; k++)
 			;
-		if (k == DSM_AHEAD_MOST)
+		if (k == DSM_AHEAD_TRAIN)
 			continue;
 		next->asked = 1;
 		if (k == nr)
@@ -117,35 +117,65 @@ static unsigned int predict(struct dsm_ahead_row *row, u64 self, struct dsm_ahea
 	return nr;
 }
 
-unsigned int dsm_ahead_miss(struct dsm_ahead_table *t, u64 gfn, bool write, bool spared,
-			    u64 now_ns, u64 window_ns, struct dsm_ahead_page *out)
+static bool missed(const struct dsm_ahead_table *t, u64 gfn, u64 now_ns, u64 window_ns)
+{
+	u64 i;
+
+	for (i = 0; i < DSM_AHEAD_RECENT && i < t->nr; i++)
+		if (t->recent[i].page >> 1 == gfn && now_ns - t->recent[i].when_ns <= window_ns)
+			return true;
+	return false;
+}
+
+static unsigned int run_on(const struct dsm_ahead_table *t, u64 gfn, bool write, u64 now_ns,
+			   u64 window_ns, struct dsm_ahead_page *out)
+{
+	u32 i;
+
+	for (i = 1; i < DSM_AHEAD_SEEN; i++)
+		if (gfn < i || !missed(t, gfn - i, now_ns, window_ns))
+			return 0;
+	for (i = 0; i < DSM_AHEAD_RUN; i++)
+		out[i] = (struct dsm_ahead_page){ .gfn = gfn + i + 1, .write = write };
+	return DSM_AHEAD_RUN;
+}
+
+unsigned int dsm_ahead_miss(struct dsm_ahead_table *t, unsigned int what, u64 gfn, bool write,
+			    bool spared, u64 now_ns, u64 window_ns, struct dsm_ahead_page *out)
 {
 	u64 page = pack(gfn, write), i;
 	struct dsm_ahead_row *row;
+	unsigned int nr = 0;
 
 	/* Given up and tried again: the same miss. */
 	i = (t->nr + DSM_AHEAD_RECENT - 1) % DSM_AHEAD_RECENT;
 	if (t->nr && t->recent[i].page == page && now_ns - t->recent[i].when_ns <= window_ns)
 		return 0;
 
-	for (i = 0; i < DSM_AHEAD_RECENT && i < t->nr; i++) {
-		u64 before = t->recent[i].page;
+	if (what & DSM_AHEAD_RUNS)
+		nr = run_on(t, gfn, write, now_ns, window_ns, out);
+	if (what & DSM_AHEAD_TRAINS) {
+		for (i = 0; i < DSM_AHEAD_RECENT && i < t->nr; i++) {
+			u64 before = t->recent[i].page;
 
-		if (before >> 1 == gfn || now_ns - t->recent[i].when_ns > window_ns)
-			continue;
-		row = find_row(t, before);
-		if (row)
-			follows(row, page, spared);
+			if (before >> 1 == gfn || now_ns - t->recent[i].when_ns > window_ns)
+				continue;
+			row = find_row(t, before);
+			if (row)
+				follows(row, page, spared);
+		}
 	}
 	i = t->nr++ % DSM_AHEAD_RECENT;
 	t->recent[i].page = page;
 	t->recent[i].when_ns = now_ns;
+	if (!(what & DSM_AHEAD_TRAINS))
+		return nr;
 
 	row = find_row(t, page);
 	if (!row)
 		row = new_row(t, page);
 	row->used = t->nr;
-	return predict(row, gfn, out);
+	return nr + predict(row, gfn, out + nr);
 }
 
 void dsm_ahead_not(struct dsm_ahead_page *page)

@@ -5,7 +5,8 @@
  * Faults come in trains: who misses the page of one lock or queue misses those of others
  * soon after, each time the same.  So for each miss the predictor keeps those that have
  * followed it before, with a counter of how often they did of late, and tells when it
- * recurs which others to ask for at once, ahead of their use (dsm_ahead()).
+ * recurs which others to ask for at once, ahead of their use (dsm_ahead()).  And who
+ * misses one page after the other, in ascending order, will go on so: a run.
  *
  * Of fixed size.  The owner of the stream serialises calls; nothing here can fail.
  */
@@ -18,7 +19,14 @@
 #define DSM_AHEAD_WAYS		4
 #define DSM_AHEAD_NEXT		8	/* misses that are known to follow one */
 #define DSM_AHEAD_RECENT	8	/* misses back that one may be said to follow */
-#define DSM_AHEAD_MOST		4	/* pages to ask for at a time */
+#define DSM_AHEAD_TRAIN		4	/* pages of trains to ask for at a time */
+#define DSM_AHEAD_RUN		4	/* ... of a run */
+#define DSM_AHEAD_MOST		(DSM_AHEAD_TRAIN + DSM_AHEAD_RUN)
+#define DSM_AHEAD_SEEN		3	/* this many in a row are a run */
+
+/* What to look for: dsm_ahead_miss() */
+#define DSM_AHEAD_RUNS		(1U << 0)
+#define DSM_AHEAD_TRAINS	(1U << 1)
 
 /*
  * What has followed a miss.
@@ -69,6 +77,7 @@ struct dsm_ahead_table {
 /**
  * dsm_ahead_miss() - a page was missed, or would have been
  * @t:		the stream's table
+ * @what:	DSM_AHEAD_*
  * @gfn, @write: what for
  * @spared:	it was there, or on its way, because it had been asked for ahead
  *		(dsm_grant.spared)
@@ -76,10 +85,11 @@ struct dsm_ahead_table {
  * @window_ns:	what came longer ago is not followed by this
  * @out:	DSM_AHEAD_MOST entries
  *
- * Returns the number of pages in @out to ask for now, each once.
+ * Returns the number of pages in @out to ask for now, those of a run first.  A page of a
+ * run may be none of the space, or be there a second time.
  */
-unsigned int dsm_ahead_miss(struct dsm_ahead_table *t, u64 gfn, bool write, bool spared,
-			    u64 now_ns, u64 window_ns, struct dsm_ahead_page *out);
+unsigned int dsm_ahead_miss(struct dsm_ahead_table *t, unsigned int what, u64 gfn, bool write,
+			    bool spared, u64 now_ns, u64 window_ns, struct dsm_ahead_page *out);
 
 /*
  * @page, from the latest dsm_ahead_miss() of its table, was not asked for: it is here, or

@@ -13,9 +13,9 @@
 #define WINDOW_TRAVELS	16
 #define WINDOW_LEAST_NS	(100 * NSEC_PER_USEC)
 
-static bool ahead;
-module_param(ahead, bool, 0644);
-MODULE_PARM_DESC(ahead, "ask for pages that have followed a missed one before together with it");
+static unsigned int ahead;
+module_param(ahead, uint, 0644);
+MODULE_PARM_DESC(ahead, "ask together with a missed page for: 1 the next ones, where a vCPU misses one after the other; 2 those that it has missed after this one before; 3 both");
 
 static u64 window_ns(const struct cvmm_space *space, u64 gfn)
 {
@@ -29,17 +29,18 @@ void cvmm_space_miss(struct cvmm_space *space, struct cvmm_space_holds *h, u64 g
 {
 	struct dsm_ahead_page page[DSM_AHEAD_MOST];
 	unsigned int nr, i;
+	const unsigned int what = READ_ONCE(ahead) & (DSM_AHEAD_RUNS | DSM_AHEAD_TRAINS);
 	u64 now;
 	int ret;
 
-	if (!READ_ONCE(ahead) || dsm_failed(&space->dsm))
+	if (!what || dsm_failed(&space->dsm))
 		return;
 	if (!h->ahead)
 		h->ahead = kvzalloc(sizeof(*h->ahead), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!h->ahead)
 		return;
-	nr = dsm_ahead_miss(h->ahead, gfn, write, spared, ktime_get_ns(), window_ns(space, gfn),
-			    page);
+	nr = dsm_ahead_miss(h->ahead, what, gfn, write, spared, ktime_get_ns(),
+			    window_ns(space, gfn), page);
 	for (i = 0; i < nr; i++) {
 		/* What comes finds its frame in the pool, like those that somebody waits for. */
 		if (cvmm_frame_pool_spare(space)) {

@@ -99,19 +99,16 @@ static void stream_on(struct sim *s, struct sim_vcpu *v)
 static void ask_ahead(struct sim *s, struct sim_vcpu *v)
 {
 	struct dsm *d = &s->hosts[v->host].dsm;
-	struct dsm_page_info info;
-	struct dsm_grant grant;
 	u32 i;
 	int ret;
 
 	for (i = 1; i <= s->p.ahead; i++) {
 		u64 gfn = (v->gfn + i) % s->p.gfns;
 
-		if (dsm_home_of(d, gfn) == v->host || dsm_page_state(d, gfn, &info) ||
-		    info.state != DSM_INVALID || info.pending)
+		if (dsm_home_of(d, gfn) == v->host)
 			continue;
-		ret = dsm_access(d, gfn, DSM_READ_PLAIN, s->now, s->now, &grant);
-		if (ret < 0 && ret != -ENOMEM) {
+		ret = dsm_ahead(d, gfn, false, s->now);
+		if (ret < 0) {
 			sim_space_error(s, v->host, ret, "prefetch");
 			return;
 		}

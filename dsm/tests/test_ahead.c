@@ -252,7 +252,7 @@ static u64 now;
 static unsigned int miss(u64 gfn, bool write, bool spared)
 {
 	now += 10;
-	return dsm_ahead_miss(&table, gfn, write, spared, now, 1000, out);
+	return dsm_ahead_miss(&table, DSM_AHEAD_TRAINS, gfn, write, spared, now, 1000, out);
 }
 
 static void reset(void)
@@ -402,6 +402,39 @@ static void once_for_both(void **state)
 	assert_int_equal(out[0].gfn, 200);
 }
 
+/* The third in a row, then each further one; in any order, read or written, not others. */
+static void a_run_goes_on(void **state)
+{
+	static const u64 broken[] = { 10, 11, 13, 14, 12, 15, 17 };
+	unsigned int nr, k;
+	u64 gfn;
+	size_t i;
+
+	(void)state;
+	reset();
+	for (gfn = 100; gfn < 110; gfn++) {
+		now += 100;
+		nr = dsm_ahead_miss(&table, DSM_AHEAD_RUNS, gfn, gfn % 2, gfn > 103, now, 1000, out);
+		assert_int_equal(nr, gfn < 102 ? 0 : DSM_AHEAD_RUN);
+		for (k = 0; k < nr; k++) {
+			assert_int_equal(out[k].gfn, gfn + 1 + k);
+			assert_int_equal(out[k].write, gfn % 2);
+			assert_null(out[k].next[0]);
+			assert_null(out[k].next[1]);
+		}
+	}
+	for (i = 0; i < sizeof(broken) / sizeof(broken[0]); i++) {
+		now += 100;
+		nr = dsm_ahead_miss(&table, DSM_AHEAD_RUNS, broken[i], false, false, now, 1000, out);
+		assert_int_equal(nr, broken[i] == 12 || broken[i] == 15 ? DSM_AHEAD_RUN : 0);
+	}
+	/* Too slow to be one. */
+	for (gfn = 0; gfn < 10; gfn++) {
+		now += 501;
+		assert_int_equal(dsm_ahead_miss(&table, DSM_AHEAD_RUNS, gfn, false, false, now, 1000, out), 0);
+	}
+}
+
 /* Any stream: never too many, never the page itself, never twice. */
 static void bounded(void **state)
 {
@@ -415,8 +448,8 @@ static void bounded(void **state)
 
 		rng = rng * 6364136223846793005ULL + 1442695040888963407ULL;
 		gfn = (rng >> 33) % 5000 < 4000 ? (rng >> 40) % 20 : (rng >> 40) % (1ULL << 24);
-		nr = dsm_ahead_miss(&table, gfn, rng >> 62 & 1, rng >> 61 & 1, i * 100, 1000, out);
-		assert_true(nr <= DSM_AHEAD_MOST);
+		nr = dsm_ahead_miss(&table, DSM_AHEAD_TRAINS, gfn, rng >> 62 & 1, rng >> 61 & 1, i * 100, 1000, out);
+		assert_true(nr <= DSM_AHEAD_TRAIN);
 		for (a = 0; a < nr; a++) {
 			assert_int_not_equal(out[a].gfn, gfn);
 			for (b = 0; b < a; b++)
@@ -450,6 +483,7 @@ int main(void)
 		cmocka_unit_test(long_ago_is_not_before),
 		cmocka_unit_test(a_retry_is_no_recurrence),
 		cmocka_unit_test(once_for_both),
+		cmocka_unit_test(a_run_goes_on),
 		cmocka_unit_test(bounded),
 	};
 

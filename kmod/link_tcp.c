@@ -174,7 +174,12 @@ static int tcp_xmit(struct cvmm_link *link, struct cvmm_msg *msg, unsigned int f
 
 /* ----------------------------------------------------------- lifetime */
 
-static int tcp_check(struct socket *sock)
+/*
+ * @alone: the link's only connection.  What comes on another than the first is not looked at
+ * before the hello: what waits in AF_UNIX sockets can be descriptors, which would hold the
+ * space and the first one's peer for as long, and that can be for ever.
+ */
+static int tcp_check(struct socket *sock, bool alone)
 {
 	struct sock *sk = sock->sk;
 
@@ -187,6 +192,8 @@ static int tcp_check(struct socket *sock)
 			return -EPROTONOSUPPORT;
 		break;
 	case AF_UNIX:
+		if (!alone)
+			return -EAFNOSUPPORT;
 		break;
 	default:
 		return -EAFNOSUPPORT;
@@ -238,16 +245,19 @@ free:
 	}
 }
 
-static int conn_open(struct tcp_conn *conn, struct cvmm_link *link, unsigned int nr, int fd)
+static int conn_open(struct tcp_conn *conn, struct cvmm_link *link, unsigned int nr, int fd,
+		     bool alone)
 {
-	int ret;
+	int ret = -ENOTSOCK;
 
-	conn->sock = sockfd_lookup(fd, &ret);
-	if (!conn->sock)
-		return ret;
-	ret = tcp_check(conn->sock);
+	conn->file = fget(fd);
+	if (!conn->file)
+		return -EBADF;
+	conn->sock = sock_from_file(conn->file);
+	if (conn->sock)
+		ret = tcp_check(conn->sock, alone);
 	if (ret) {
-		sockfd_put(conn->sock);
+		fput(conn->file);
 		return ret;
 	}
 	tcp_set_options(conn->sock->sk);
@@ -259,7 +269,7 @@ static int conn_open(struct tcp_conn *conn, struct cvmm_link *link, unsigned int
 
 static void conn_close(struct tcp_conn *conn)
 {
-	sockfd_put(conn->sock);
+	fput(conn->file);
 	if (conn->page)
 		cvmm_frame_free(conn->link->space, conn->page);
 	cvmm_twins_free(conn->came);
@@ -278,7 +288,7 @@ static int tcp_attach(struct cvmm_link *link, const s32 *fds, unsigned int nr)
 		return -ENOMEM;
 	tcp->nr = nr;
 	for (i = 0; i < nr; i++) {
-		ret = conn_open(&tcp->conn[i], link, i, fds[i]);
+		ret = conn_open(&tcp->conn[i], link, i, fds[i], nr == 1);
 		if (ret)
 			goto close;
 	}

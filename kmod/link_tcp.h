@@ -11,6 +11,7 @@
 #include "link.h"
 #include "link_twin.h"
 
+struct file;
 struct socket;
 struct task_struct;
 
@@ -26,7 +27,8 @@ enum tcp_stage {
  * struct tcp_conn - one connection: a lane of its link
  * @link:	the link
  * @nr:		which of its connections this is
- * @sock:	the socket, held
+ * @file:	the socket's file, held: @sock->file becomes NULL with TCP_ULP "smc"
+ * @sock:	the socket
  * @rx:		the receiver's thread, NULL before start()
  * @went:	twins of what goes, or NULL; from the peer's hello on; the lane's sender's
  * @rx_lock:	held by who takes messages, the receiver or tcp_poll(); protects the rest;
@@ -42,6 +44,7 @@ enum tcp_stage {
 struct tcp_conn {
 	struct cvmm_link *link;
 	unsigned int nr;
+	struct file *file;
 	struct socket *sock;
 	struct task_struct *rx;
 	struct cvmm_twins *went;

@@ -204,7 +204,7 @@ static bool conn_readable(const struct tcp_conn *conn)
 {
 	struct socket *sock = conn->sock;
 
-	return READ_ONCE(sock->ops)->poll(sock->file, sock, NULL) &
+	return READ_ONCE(sock->ops)->poll(conn->file, sock, NULL) &
 	       (EPOLLIN | EPOLLERR | EPOLLHUP | EPOLLRDHUP);
 }
 
@@ -250,7 +250,7 @@ unsigned int cvmm_tcp_poll(struct cvmm_link *link, u32 lane)
 	 * Only when nobody else has the socket: who sent on it from a page of the space could
 	 * own it while he waits for that page, and we would wait for him, unkillable.
 	 */
-	if (!heard(tcp) || file_count(conn->sock->file) > 1 || !mutex_trylock(&conn->rx_lock))
+	if (!heard(tcp) || file_count(conn->file) > 1 || !mutex_trylock(&conn->rx_lock))
 		return 0;
 	/* The device's queue, too, if that is wanted (SO_BUSY_POLL, net.core.busy_read). */
 	if (sk_can_busy_loop(conn->sock->sk))

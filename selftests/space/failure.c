@@ -231,7 +231,7 @@ static void test_conns(void)
 	struct cvmm_home_range ranges[2];
 	struct cvmm_space_config cfg;
 	struct dsm_msg hello, early;
-	int fds[3][2], socks[3];
+	int fds[3][2], socks[3], local[2];
 	uint8_t raw[DSM_WIRE_SIZE];
 	struct cvmm_space_conns none = { .host = 1, .transport = CVMM_TRANSPORT_STREAM };
 	pid_t pid;
@@ -249,6 +249,12 @@ static void test_conns(void)
 	ok(ioctl(fp.space, CVMM_SPACE_ADD_CONNS, &none) < 0 && errno == EINVAL, "RDMA has lanes itself");
 	socks[2] = -1;
 	ok(space_add_conns(fp.space, 1, socks, 3) < 0 && errno == EBADF, "one that is none");
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, local))
+		die("socketpair");
+	socks[2] = local[0];
+	ok(space_add_conns(fp.space, 1, socks, 3) < 0 && errno == EAFNOSUPPORT, "AF_UNIX sockets are alone");
+	close(local[0]);
+	close(local[1]);
 	socks[2] = fds[2][0];
 	ok(!space_add_conns(fp.space, 1, socks, 3), "three connections");
 

@@ -131,7 +131,8 @@ struct cvmm_space_link {
  * @nr_fds:	1..CVMM_MAX_CONNS, the same at both ends
  * @flags:	0
  * @fd:		that many sockets, each as in struct cvmm_space_link and with TLS keys of
- *		its own if it has any; at the other end in the same order
+ *		its own if it has any; at the other end in the same order.  Of several
+ *		none is AF_UNIX: EAFNOSUPPORT.
  *
  * A link of several connections.  Each page has one of them, so messages about it stay in
  * order; different pages need not wait for each other.  The end of one is the link's.

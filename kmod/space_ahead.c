@@ -13,9 +13,9 @@
 #define WINDOW_TRAVELS	16
 #define WINDOW_LEAST_NS	(100 * NSEC_PER_USEC)
 
-static unsigned int ahead;
+static unsigned int ahead = DSM_AHEAD_RUNS;
 module_param(ahead, uint, 0644);
-MODULE_PARM_DESC(ahead, "ask together with a missed page for: 1 the next ones, where a vCPU misses one after the other; 2 those that it has missed after this one before; 3 both");
+MODULE_PARM_DESC(ahead, "ask together with a missed page for: 1 the next ones, where a vCPU misses one after the other (default); 2 those that it has missed after this one before; 3 both");
 
 static u64 window_ns(const struct cvmm_space *space, u64 gfn)
 {

@@ -92,7 +92,7 @@ test = $(eval $(call test_,$(1),$(2),$(3),$(4)))
 # and may call program and test (above) for more.  Each FOLDER/tests/test_X.c is
 # a unit test FOLDER/test_X, linked with FOLDER-lib and the other .c files
 # of FOLDER/tests.
-vmmd-pkgs := gnutls jansson libconfig libnl-3.0 libnl-genl-3.0 libseccomp
+vmmd-pkgs := gnutls jansson libconfig libibverbs libnl-3.0 libnl-genl-3.0 librdmacm libseccomp
 vmmd-ctl := $(wildcard vmmd/ctl*.c)
 vmmd-mains := vmmd/main.c vmmd/run.c $(vmmd-ctl)
 # The module's part of the local APIC, too.

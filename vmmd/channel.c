@@ -24,6 +24,7 @@
 #define EV_WAKE		1000
 #define EV_TICK		1001
 #define EV_PING		1002
+#define EV_RDMA		2000	/* and the node */
 
 /* ---- losing a peer ------------------------------------------------------- */
 
@@ -55,15 +56,18 @@ static void peer_lost(struct peer *p, const char *why)
 
 int channel_peer_send(struct peer *p, uint16_t type, uint32_t tag, const void *data, size_t len)
 {
+	struct rconn *r = p->rdma;
+	size_t waits;
+
 	if (!p->up || p->dead)
 		return -1;
+	if (r ? !rconn_send(r, type, tag, data, len) : !conn_send(&p->conn, type, tag, data, len))
+		return 0;
 	/* The receiving thread finds out what is wrong; a full queue only we know. */
-	if (conn_send(&p->conn, type, tag, data, len)) {
-		if (conn_pending(&p->conn) > CONN_QUEUE_MAX / 2)
-			peer_lost(p, "it does not take our messages");
-		return -1;
-	}
-	return 0;
+	waits = r ? rconn_pending(r) : conn_pending(&p->conn);
+	if (waits > CONN_QUEUE_MAX / 2)
+		peer_lost(p, "it does not take our messages");
+	return -1;
 }
 
 /* ---- the receiving thread ------------------------------------------------ */
@@ -91,6 +95,14 @@ static int on_frame(void *arg, const struct frame *f)
 	return -1;
 }
 
+/* On the connection: with RDMA nothing but signs of life has a place there. */
+static int on_conn_frame(void *arg, const struct frame *f)
+{
+	struct peer *p = arg;
+
+	return p->rdma && f->type != F_ALIVE ? -1 : on_frame(p, f);
+}
+
 static void on_peer_event(struct peer *p, uint32_t events)
 {
 	char why[128];
@@ -101,10 +113,26 @@ static void on_peer_event(struct peer *p, uint32_t events)
 	}
 	if (events & EPOLLOUT)
 		conn_flush(&p->conn);
-	if (events & ~(uint32_t)EPOLLOUT && conn_receive(&p->conn, on_frame, p, why, sizeof(why))) {
+	if (events & ~(uint32_t)EPOLLOUT && conn_receive(&p->conn, on_conn_frame, p, why, sizeof(why))) {
 		epoll_ctl(p->ch->epfd, EPOLL_CTL_DEL, p->conn.fd, NULL);
 		peer_lost(p, why);
 	}
+}
+
+/* Whether there may be more. */
+static bool on_rdma_event(struct peer *p)
+{
+	char why[128];
+	int ret = -1;
+
+	if (!p->dead) {
+		ret = rconn_receive(p->rdma, on_frame, p, why, sizeof(why));
+		if (ret < 0)
+			peer_lost(p, why);
+	}
+	if (ret < 0)
+		epoll_ctl(p->ch->epfd, EPOLL_CTL_DEL, rconn_fd(p->rdma), NULL);
+	return ret > 0;
 }
 
 static void on_tick(struct channel *ch, uint64_t now, bool late)
@@ -118,6 +146,9 @@ static void on_tick(struct channel *ch, uint64_t now, bool late)
 		if (!p->up || p->dead)
 			continue;
 		if (now - p->conn.sent_ms >= CONN_ALIVE_MS)
+			conn_send(&p->conn, F_ALIVE, 0, NULL, 0);
+		/* A path that is broken shows when something is sent. */
+		if (p->rdma && now - rconn_sent_ms(p->rdma) >= CONN_ALIVE_MS)
 			channel_peer_send(p, F_ALIVE, 0, NULL, 0);
 		/* When it was we who stood still, the others get another chance. */
 		if (late)
@@ -133,13 +164,13 @@ static void *receiver(void *arg)
 {
 	struct channel *ch = arg;
 	struct epoll_event ev[CONF_MAX_NODES];
-	uint64_t ticked_ms = now_ms(), now, n;
+	uint64_t ticked_ms = now_ms(), more = 0, turn, now, n;
 	int i, nr;
 
 	while (!ch->stop) {
 		bool tick = false;
 
-		nr = epoll_wait(ch->epfd, ev, CONF_MAX_NODES, -1);
+		nr = epoll_wait(ch->epfd, ev, CONF_MAX_NODES, more ? 0 : -1);
 		for (i = 0; i < nr; i++) {
 			switch (ev[i].data.u64) {
 			case EV_WAKE:
@@ -152,9 +183,15 @@ static void *receiver(void *arg)
 					channel_ping(ch);
 				break;
 			default:
-				on_peer_event(&ch->peer[ev[i].data.u64], ev[i].events);
+				if (ev[i].data.u64 < EV_RDMA)
+					on_peer_event(&ch->peer[ev[i].data.u64], ev[i].events);
+				else
+					more |= 1ULL << (ev[i].data.u64 - EV_RDMA);
 			}
 		}
+		for (turn = more; turn; turn &= turn - 1)
+			if (!on_rdma_event(&ch->peer[__builtin_ctzll(turn)]))
+				more &= ~(turn & -turn);
 		/* After what has come in. */
 		if (tick) {
 			now = now_ms();
@@ -239,6 +276,20 @@ int channel_add(struct channel *ch, unsigned int node, int fd, const struct tls_
 	return conn_watch(&p->conn, ch->epfd, node);
 }
 
+int channel_use_rdma(struct channel *ch, unsigned int node, struct rconn *r)
+{
+	struct peer *p = &ch->peer[node];
+
+	if (p->rdma)
+		return -1;
+	p->rdma = r;
+	if (watch(ch, rconn_fd(r), EV_RDMA + node)) {
+		p->rdma = NULL;
+		return -1;
+	}
+	return 0;
+}
+
 void channel_expect_end(struct channel *ch)
 {
 	ch->ending = true;
@@ -246,7 +297,8 @@ void channel_expect_end(struct channel *ch)
 
 void channel_add_stats(struct channel *ch, struct stats *s)
 {
-	uint64_t tx_frames = 0, tx_bytes = 0, rx_frames = 0, rx_bytes = 0;
+	uint64_t tx_frames = 0, tx_bytes = 0, rx_frames = 0, rx_bytes = 0, rdma_peers = 0;
+	struct rconn_stats rdma = { 0 }, one;
 	struct peer *p;
 	unsigned int n;
 
@@ -260,11 +312,24 @@ void channel_add_stats(struct channel *ch, struct stats *s)
 		pthread_mutex_unlock(&p->conn.lock);
 		rx_frames += p->conn.rx_frames;
 		rx_bytes += p->conn.rx_bytes;
+		if (!p->rdma)
+			continue;
+		rconn_get_stats(p->rdma, &one);
+		rdma.tx_frames += one.tx_frames;
+		rdma.tx_bytes += one.tx_bytes;
+		rdma.rx_frames += one.rx_frames;
+		rdma.rx_bytes += one.rx_bytes;
+		rdma_peers++;
 	}
 	stats_add(s, "channel.tx_msgs", tx_frames);
 	stats_add(s, "channel.tx_bytes", tx_bytes);
 	stats_add(s, "channel.rx_msgs", rx_frames);
 	stats_add(s, "channel.rx_bytes", rx_bytes);
+	stats_add(s, "channel.rdma_peers", rdma_peers);
+	stats_add(s, "channel.rdma_tx_msgs", rdma.tx_frames);
+	stats_add(s, "channel.rdma_tx_bytes", rdma.tx_bytes);
+	stats_add(s, "channel.rdma_rx_msgs", rdma.rx_frames);
+	stats_add(s, "channel.rdma_rx_bytes", rdma.rx_bytes);
 	stats_add(s, "channel.apic_out", ch->apic_out);
 	stats_add(s, "channel.apic_in", ch->apic_in);
 	stats_add(s, "channel.eoi_out", ch->eoi_out);
@@ -294,8 +359,10 @@ void channel_destroy(struct channel *ch)
 	while (write(ch->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
 		;
 	pthread_join(ch->thread, NULL);
-	for (n = 0; n < CONF_MAX_NODES; n++)
+	for (n = 0; n < CONF_MAX_NODES; n++) {
+		rconn_close(ch->peer[n].rdma);
 		conn_close(&ch->peer[n].conn);
+	}
 	close(ch->epfd);
 	close(ch->wake_fd);
 	close(ch->tick_fd);

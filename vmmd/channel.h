@@ -2,7 +2,12 @@
 /*
  * The channel: what the processes of one guest on its hosts say to each other
  * besides memory.  Interrupt messages, device accesses, clock exchanges and
- * signs of life, over one connection for each pair of nodes.
+ * signs of life, over one connection for each pair of nodes; or all but the signs
+ * of life over an RDMA connection besides, where the link of the pair is RDMA.
+ *
+ * What one node sends to another comes in the order in which it was sent, whichever
+ * threads have sent it.  There is no order between what different nodes send, nor
+ * between the channel and the link.
  *
  * vCPU threads send from their own context and never wait for a peer, except
  * for the answer to a device access.  One thread, of real-time priority where
@@ -19,6 +24,7 @@
 #include "vmmd/tls.h"
 
 struct channel;
+struct rconn;
 
 struct channel_params {
 	unsigned int node, nr_nodes;
@@ -34,6 +40,13 @@ struct channel *channel_create(const struct channel_params *p, char *err, size_t
 
 /* @fd is connected to @node and both ends have said hello; @keys are its.  The channel owns it.  0 or -1. */
 int channel_add(struct channel *ch, unsigned int node, int fd, const struct tls_keys *keys);
+
+/*
+ * Send to @node over @r from now on, which is connected.  Before either end has sent
+ * anything but signs of life: nothing is on its way that what follows could overtake.
+ * The channel owns it.  0 or -1.
+ */
+int channel_use_rdma(struct channel *ch, unsigned int node, struct rconn *r);
 
 /*
  * Not on node 0, once it is connected: estimate the guest's TSC, of which node

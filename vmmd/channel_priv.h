@@ -21,6 +21,7 @@
 #include "vmmd/channel.h"
 #include "vmmd/conn.h"
 #include "vmmd/proto.h"
+#include "vmmd/rconn.h"
 #include "vmmd/tsc.h"
 
 #define EARLY_MAX	1024	/* messages kept for a machine that is not there yet */
@@ -29,6 +30,7 @@ struct peer {
 	struct channel *ch;
 	unsigned int node;
 	struct conn conn;
+	_Atomic(struct rconn *) rdma; /* takes all but signs of life once it is there; never taken away before the end */
 	_Atomic bool up;	/* conn is initialized; never cleared before the end */
 	_Atomic bool dead;
 };

@@ -173,7 +173,8 @@ static void on_worker(struct vm *vm)
 	pthread_mutex_unlock(&vm->lock);
 	if (!done)
 		return;
-	if (done == F_CONNECT && sandbox_enter(vm->user, err, sizeof(err))) {
+	if (done == F_CONNECT &&
+	    (sandbox_become(vm->user, err, sizeof(err)) || sandbox_enter(err, sizeof(err)))) {
 		vm_end_with(vm, MACHINE_ERROR, ENDED_UNAVAILABLE, (int)vm->node, "%s", err);
 		return;
 	}
@@ -279,8 +280,7 @@ static int set_up(struct vm *vm, int client_fd, const struct tls_keys *keys)
 	    vm->signal_fd < 0 || watch(vm, vm->super_fd, EV_SUPER) || watch(vm, vm->tick_fd, EV_TICK) ||
 	    watch(vm, vm->console_fd, EV_CONSOLE) || watch(vm, vm->worker_fd, EV_WORKER) ||
 	    watch(vm, vm->signal_fd, EV_SIGNAL) || timerfd_settime(vm->tick_fd, 0, &tick, NULL) ||
-	    conn_init(&vm->client, client_fd, keys) || conn_watch(&vm->client, vm->epfd, EV_CLIENT) ||
-	    pthread_create(&vm->worker, NULL, vm_worker, vm))
+	    conn_init(&vm->client, client_fd, keys) || conn_watch(&vm->client, vm->epfd, EV_CLIENT))
 		return -1;
 	return 0;
 }
@@ -288,7 +288,8 @@ static int set_up(struct vm *vm, int client_fd, const struct tls_keys *keys)
 static void tear_down(struct vm *vm)
 {
 	/* The worker has no step and ends at once. */
-	pthread_join(vm->worker, NULL);
+	if (vm->have_worker)
+		pthread_join(vm->worker, NULL);
 	if (vm->channel)
 		channel_expect_end(vm->channel);
 	if (vm->machine) {

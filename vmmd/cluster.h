@@ -39,7 +39,7 @@ struct super_msg {
 /*
  * Be node @hello->to of a guest until it ends.  Owns both descriptors; @keys
  * are the client's connection's.  Once all peers are connected @key is wiped and
- * the process confined as @user (sandbox.h).
+ * the process confined as @user (sandbox.h); where RDMA is possible it is @user before it connects.
  * Returns the process's exit status: 0 when it ended in good order.
  */
 int cluster_node(int client_fd, struct tls_keys *keys, int super_fd, const struct hello *hello,

@@ -118,9 +118,17 @@ static int on_conf(struct vm *vm, const struct frame *f)
 	vm->tsc_offset = -(int64_t)__rdtsc();
 	cp.tsc_offset = vm->tsc_offset;
 	cp.nr_nodes = conf->nr_nodes;
+	/* RDMA wants it before there is a thread; for kernel TLS, which only root can have loaded, it is too early. */
+	if (conf_may_rdma(conf) && sandbox_become(vm->user, err, sizeof(err)))
+		goto unavailable;
 	vm->channel = channel_create(&cp, err, sizeof(err));
 	if (!vm->channel)
 		goto unavailable;
+	vm->have_worker = !pthread_create(&vm->worker, NULL, vm_worker, vm);
+	if (!vm->have_worker) {
+		snprintf(err, sizeof(err), "no thread can be made");
+		goto unavailable;
+	}
 	vm_tell_super(vm, "starting");
 	return 0;
 

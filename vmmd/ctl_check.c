@@ -126,7 +126,7 @@ int ctl_check(const char *path, const char *key_path)
 		wants |= HOST_RDMA;
 	results = ctl_json ? json_array() : NULL;
 
-	say("module", host_check(HOST_ENGINE, NULL, text, sizeof(text)) ? BAD : GOOD, text);
+	say("module", host_check(HOST_ENGINE, NULL, NULL, text, sizeof(text)) ? BAD : GOOD, text);
 	if (!ktls_check(text, sizeof(text)))
 		say("tls", GOOD, "the kernel can encrypt links");
 	else

@@ -252,7 +252,7 @@ static void tell_host(int fd, struct tls_keys *keys, unsigned int wants)
 	else if (getsockname(fd, (struct sockaddr *)&addr, &len))
 		snprintf(text, sizeof(text), "the connection has no address");
 	else
-		ret = host_check(wants, &addr, text, sizeof(text));
+		ret = host_check(wants, &addr, user, text, sizeof(text));
 	door_answer(fd, keys, ret ? ANSWER_REFUSED : ANSWER_OK, text);
 	close(fd);
 }

@@ -4,21 +4,61 @@
  */
 #include <arpa/inet.h>
 #include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "vmmd/conf.h"
 #include "vmmd/hostcheck.h"
 #include "vmmd/ktls.h"
+#include "vmmd/rconn.h"
 #include "vmmd/space.h"
 #include "vmmd/version.h"
 
+/*
+ * The same for a program, as the channel needs it, in a process of its own: the verbs
+ * libraries keep devices open, and whoever is forked later could not use those.
+ */
+static int check_rconn(const struct sockaddr_storage *addr, const struct sandbox_user *user,
+		       const uint8_t *token, const uint8_t *peer_token, char *text, size_t len)
+{
+	struct rconn *c = NULL;
+	char err[256] = "";
+	int pipe_fd[2], status;
+	uint16_t port;
+	pid_t pid;
+
+	if (pipe2(pipe_fd, O_CLOEXEC)) {
+		snprintf(text, len, "RDMA can not be tried out: %s", strerror(errno));
+		return -1;
+	}
+	pid = fork();
+	if (!pid) {
+		if (!sandbox_become(user, err, sizeof(err)))
+			c = rconn_listen(addr, &port, token, peer_token, err, sizeof(err));
+		rconn_close(c);
+		_exit(c ? 0 : write(pipe_fd[1], err, sizeof(err)) > 0 ? 1 : 2);
+	}
+	close(pipe_fd[1]);
+	if (pid < 0 || read(pipe_fd[0], err, sizeof(err)) < 0)
+		*err = '\0';
+	close(pipe_fd[0]);
+	if (pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && !WEXITSTATUS(status))
+		return 0;
+	err[sizeof(err) - 1] = '\0';
+	snprintf(text, len, "%s", *err ? err : "RDMA can not be tried out");
+	return -1;
+}
+
 /* An endpoint that waits there for a moment, for whom nobody has the token. */
-static int check_rdma(const struct host_engine *e, const struct sockaddr_storage *addr, char *text, size_t len)
+static int check_rdma(const struct host_engine *e, const struct sockaddr_storage *addr,
+		      const struct sandbox_user *user, char *text, size_t len)
 {
 	uint8_t token[32], peer_token[32];
 	uint16_t port;
@@ -33,10 +73,11 @@ static int check_rdma(const struct host_engine *e, const struct sockaddr_storage
 	if (fd < 0)
 		return -1;
 	close(fd);
-	return 0;
+	return check_rconn(addr, user, token, peer_token, text, len);
 }
 
-int host_check(unsigned int wants, const struct sockaddr_storage *addr, char *text, size_t len)
+int host_check(unsigned int wants, const struct sockaddr_storage *addr, const struct sandbox_user *user,
+	       char *text, size_t len)
 {
 	char path[] = "/dev/cvmm";
 	const struct vm_conf conf = { .engine = path, .nr_nodes = 2 };
@@ -48,7 +89,7 @@ int host_check(unsigned int wants, const struct sockaddr_storage *addr, char *te
 		return -1;
 	if (wants & HOST_KTLS && ktls_check(text, len))
 		goto close_engine;
-	if (wants & HOST_RDMA && check_rdma(&e, addr, text, len))
+	if (wants & HOST_RDMA && check_rdma(&e, addr, user, text, len))
 		goto close_engine;
 	if (uname(&u))
 		memset(&u, 0, sizeof(u));

@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <sys/socket.h>
 
+#include "vmmd/sandbox.h"
+
 /* What is wanted of a host; in a hello's "to", so below CONF_MAX_NODES. */
 #define HOST_ENGINE	(1U << 0)	/* /dev/cvmm, this ABI, hardware that nobody else has */
 #define HOST_KTLS	(1U << 1)	/* TLS in the kernel */
@@ -17,11 +19,13 @@
 #define HOST_ALL	(HOST_ENGINE | HOST_KTLS | HOST_RDMA)
 
 /*
- * Try what @wants asks for; RDMA at @addr.  0 with @text about the host, or -1 with
+ * Try what @wants asks for; RDMA at @addr, for the module, and for programs as @user
+ * (sandbox.h; unused otherwise).  0 with @text about the host, or -1 with
  * the first reason why it can not.  Opens the devices and closes them again; may
  * load modules; takes milliseconds.
  */
-int host_check(unsigned int wants, const struct sockaddr_storage *addr, char *text, size_t len);
+int host_check(unsigned int wants, const struct sockaddr_storage *addr, const struct sandbox_user *user,
+	       char *text, size_t len);
 
 /* A port of an RDMA device, as the kernel shows it below /sys. */
 struct rdma_port {

@@ -99,25 +99,39 @@ int answer_decode(const uint8_t buf[ANSWER_SIZE], struct answer *a, uint32_t *ve
 	return get_text(a->text, buf + 24, ANSWER_TEXT);
 }
 
+static void put_tokens(uint8_t *buf, const struct link_offer *o)
+{
+	memcpy(buf, o->offered, LINK_TOKEN);
+	memcpy(buf + LINK_TOKEN, o->wanted, LINK_TOKEN);
+}
+
+static void get_tokens(struct link_offer *o, const uint8_t *buf)
+{
+	memcpy(o->offered, buf, LINK_TOKEN);
+	memcpy(o->wanted, buf + LINK_TOKEN, LINK_TOKEN);
+}
+
 void link_word_encode(uint8_t buf[LINK_WORD_SIZE], const struct link_word *w)
 {
 	memset(buf, 0, LINK_WORD_SIZE);
 	put_u32(buf, w->kind);
-	put_u16(buf + 4, w->port);
-	memcpy(buf + 8, w->offered, LINK_TOKEN);
-	memcpy(buf + 8 + LINK_TOKEN, w->wanted, LINK_TOKEN);
-	put_text(buf + 8 + 2 * LINK_TOKEN, w->text, LINK_TEXT);
+	put_u16(buf + 4, w->link.port);
+	put_u16(buf + 6, w->channel.port);
+	put_tokens(buf + 8, &w->link);
+	put_tokens(buf + 8 + 2 * LINK_TOKEN, &w->channel);
+	put_text(buf + 8 + 4 * LINK_TOKEN, w->text, LINK_TEXT);
 }
 
 int link_word_decode(const uint8_t buf[LINK_WORD_SIZE], struct link_word *w)
 {
 	w->kind = get_u32(buf);
-	w->port = get_u16(buf + 4);
-	memcpy(w->offered, buf + 8, LINK_TOKEN);
-	memcpy(w->wanted, buf + 8 + LINK_TOKEN, LINK_TOKEN);
-	if (w->kind < LINK_TCP || w->kind > LINK_FAILED || get_u16(buf + 6))
+	w->link.port = get_u16(buf + 4);
+	w->channel.port = get_u16(buf + 6);
+	get_tokens(&w->link, buf + 8);
+	get_tokens(&w->channel, buf + 8 + 2 * LINK_TOKEN);
+	if (w->kind < LINK_TCP || w->kind > LINK_FAILED)
 		return -1;
-	return get_text(w->text, buf + 8 + 2 * LINK_TOKEN, LINK_TEXT);
+	return get_text(w->text, buf + 8 + 4 * LINK_TOKEN, LINK_TEXT);
 }
 
 void frame_header(uint8_t buf[FRAME_HEADER], uint16_t type, uint32_t tag, uint32_t len)

@@ -25,7 +25,7 @@
 #include "vmmd/conf.h"
 #include "vmmd/machine.h"
 
-#define PROTO_VERSION	5
+#define PROTO_VERSION	6
 
 /* ---- hello and answer ---------------------------------------------------- */
 
@@ -71,29 +71,34 @@ int hello_decode(const uint8_t buf[HELLO_SIZE], struct hello *h, uint32_t *versi
 void answer_encode(uint8_t buf[ANSWER_SIZE], uint32_t status, const char *text);
 int answer_decode(const uint8_t buf[ANSWER_SIZE], struct answer *a, uint32_t *version);
 
-/* ---- what a link is over ------------------------------------------------- */
+/* ---- what link and channel are over ---------------------------------------- */
 
 /*
  * Where the guest's links may be RDMA connections (conf_may_rdma()), both ends
  * have a word on a link's connection after the answer: who was called what it
- * offers, then the caller what has come of it.  One record each.
+ * offers, then the caller what has come of it.  One record each.  The channel of
+ * the two nodes takes RDMA when the link does.
  */
 enum link_kind {
 	LINK_TCP = 1,		/* this connection is the link */
-	LINK_RDMA,		/* offered at @port with these tokens; or connected */
+	LINK_RDMA,		/* both offered at these ports with these tokens; or both connected */
 	LINK_FAILED,		/* no link */
 };
 
 #define LINK_TOKEN	32
 #define LINK_TEXT	128
-#define LINK_WORD_SIZE	(8 + 2 * LINK_TOKEN + LINK_TEXT)
+#define LINK_WORD_SIZE	(8 + 4 * LINK_TOKEN + LINK_TEXT)
 
-/* kind u32, port u16, 0 u16, tokens, text[128] */
-struct link_word {
-	uint32_t kind;			/* enum link_kind */
+struct link_offer {
 	uint16_t port;
 	uint8_t offered[LINK_TOKEN];	/* shown by who offers */
 	uint8_t wanted[LINK_TOKEN];	/* and by who connects */
+};
+
+/* kind u32, ports 2 * u16, tokens of the link, of the channel, text[128] */
+struct link_word {
+	uint32_t kind;			/* enum link_kind */
+	struct link_offer link, channel;
 	char text[LINK_TEXT];		/* why there is no RDMA */
 };
 

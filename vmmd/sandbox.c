@@ -9,6 +9,7 @@
 #include <linux/kvm.h>
 #include <malloc.h>
 #include <pwd.h>
+#include <rdma/rdma_user_ioctl_cmds.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stdatomic.h>
@@ -17,6 +18,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -45,6 +47,10 @@ static const int process_calls[] = {
 	SCMP_SYS(seccomp),	/* for the vCPUs' list, which can only be shorter */
 };
 
+#define VERBS_MAX	16
+
+static int verbs_fd[VERBS_MAX];
+static unsigned int nr_verbs;
 static atomic_bool entered;
 
 int sandbox_find_user(const char *name, struct sandbox_user *user, char *err, size_t errlen)
@@ -76,6 +82,31 @@ int sandbox_begin(void)
 	/* ... and the time zone's file before the first gmtime_r(). */
 	tzset();
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+int sandbox_allow_verbs(int fd)
+{
+	unsigned int i;
+
+	for (i = 0; i < nr_verbs; i++)
+		if (verbs_fd[i] == fd)
+			return 0;
+	if (nr_verbs == VERBS_MAX)
+		return -1;
+	verbs_fd[nr_verbs++] = fd;
+	return 0;
+}
+
+static int allow_verbs(scmp_filter_ctx ctx)
+{
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; i < nr_verbs && !ret; i++)
+		ret = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 2,
+				       SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)verbs_fd[i]),
+				       SCMP_A1(SCMP_CMP_EQ, RDMA_VERBS_IOCTL));
+	return ret;
 }
 
 static int allow_all(scmp_filter_ctx ctx, const int *calls, size_t nr)
@@ -147,20 +178,30 @@ static int take_process_filter(void)
 	    !seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, SCMP_A1(SCMP_CMP_EQ, F_SETFL)) &&
 	    !seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, SCMP_A1(SCMP_CMP_EQ, F_SETFD)) &&
 	    !seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, SCMP_A1(SCMP_CMP_EQ, F_DUPFD_CLOEXEC)) &&
-	    !seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, SCMP_A0(SCMP_CMP_EQ, PR_SET_SECCOMP)))
+	    !seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1, SCMP_A0(SCMP_CMP_EQ, PR_SET_SECCOMP)) &&
+	    !allow_verbs(ctx))
 		ret = seccomp_load(ctx) ? -1 : 0;
 	seccomp_release(ctx);
 	return ret;
 }
 
-int sandbox_enter(const struct sandbox_user *user, char *err, size_t errlen)
+int sandbox_become(const struct sandbox_user *user, char *err, size_t errlen)
 {
-	/* glibc changes all threads; leaving uid 0 takes all capabilities away. */
-	if (!geteuid() && (setgroups(0, NULL) || setresgid(user->gid, user->gid, user->gid) ||
-			   setresuid(user->uid, user->uid, user->uid) || !setuid(0))) {
-		snprintf(err, errlen, "the guest's process cannot become user %s: %s", user->name, strerror(errno));
-		return -1;
-	}
+	const struct rlimit rt = { 1, 1 };	/* for the channel's thread */
+
+	if (geteuid())
+		return 0;
+	/* Leaving uid 0 takes all capabilities away. */
+	setrlimit(RLIMIT_RTPRIO, &rt);
+	if (!setgroups(0, NULL) && !setresgid(user->gid, user->gid, user->gid) &&
+	    !setresuid(user->uid, user->uid, user->uid) && setuid(0))
+		return 0;
+	snprintf(err, errlen, "the guest's process cannot become user %s: %s", user->name, strerror(errno));
+	return -1;
+}
+
+int sandbox_enter(char *err, size_t errlen)
+{
 	if (take_process_filter()) {
 		snprintf(err, errlen, "the guest's process cannot be confined: the kernel needs CONFIG_SECCOMP_FILTER");
 		return -1;

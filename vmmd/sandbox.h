@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What a node's process may still do once the guest runs in it: very little.
- * It has an unprivileged user, no capabilities, no way to get privileges, and
+ * It has an unprivileged user, no capabilities, no way to get privileges, and then
  * one list of system calls for all its threads and a shorter one for vCPUs,
  * whose work is what the guest decides.  A call outside the list kills the
  * process, and with it this guest's node, by SIGSYS.
@@ -28,11 +28,26 @@ int sandbox_find_user(const char *name, struct sandbox_user *user, char *err, si
 int sandbox_begin(void);
 
 /*
- * All that needs a privilege or another call is done: become @user, where the
- * process is root, and take the list, in all threads.  0, or -1 with @err; then
- * the process must not go on.
+ * All that needs a privilege is done: become @user, where the process is root.  For RDMA
+ * still with one thread: devices and their connection manager take what is written to
+ * them from the very credentials that have opened them, which are a thread's own once
+ * it changes them.  0, also when it is @user already, or -1 with @err; then the process
+ * must not go on.
  */
-int sandbox_enter(const struct sandbox_user *user, char *err, size_t errlen);
+int sandbox_become(const struct sandbox_user *user, char *err, size_t errlen);
+
+/*
+ * Before sandbox_enter(): the process, but for its vCPUs' threads, may go on to command
+ * the RDMA device that it has open as @fd, by ioctls of verbs on this descriptor only.
+ * 0, or -1: too many devices.
+ */
+int sandbox_allow_verbs(int fd);
+
+/*
+ * All that needs another call is done: take the list, in all threads.  0, or -1 with
+ * @err; then the process must not go on.
+ */
+int sandbox_enter(char *err, size_t errlen);
 
 /*
  * The calling thread runs a vCPU from here on: take the shorter list.  Does

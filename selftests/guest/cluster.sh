@@ -53,7 +53,7 @@ tls_sockets()	{ awk '$1 == "TlsTxSw" { n = $2 } END { print n + 0 }' /proc/net/t
 counters()
 {
 	sed -n 's/^ *"\([a-z][a-z0-9_.]*\)": \([0-9]*\),*$/\1 \2/p' "$out.json" | grep -E "^$1 " |
-		awk '{ n += $2 } END { print n + 0 }'
+		awk '{ n += $2 } END { printf "%.0f\n", n }'
 }
 
 # Pages travel for milliseconds here: see kmod/SPACE.rst for the parameter.
@@ -61,6 +61,7 @@ check "the module loads" cvmm_load min_run_us=4000 $parameter
 if [ $transport = rdma ]; then
 	check "RDMA on eth0" rdma_up
 	check "the RDMA module loads" cvmm_rdma_load
+	check "programs can use RDMA" modprobe -a ib_uverbs rdma_ucm
 fi
 check "vmmd starts" vmmd_up
 links=$(tls_sockets)
@@ -77,6 +78,21 @@ guest_runs()
 	build/cvmm-run -v -n -l "$out.console" -s "$out.json" "$out.cfg" </dev/null
 	status=$?
 	[ $status = $want ] || { echo "exit status $status, expected $want"; return 1; }
+}
+
+# What the channels say goes over RDMA, and nothing but signs of life besides: one a
+# second and node, three at most before there is RDMA.
+channel_over()
+{
+	local rdma=$(counters channel.rdma_tx_msgs) tls=$(counters channel.tx_msgs) io=$(counters channel.io_out)
+
+	note "channel: messages over RDMA $rdma, besides $tls; device accesses $io," \
+		"$(($(counters channel.io_wait_ns) / (io * 1000 + 1))) us each"
+	case $1 in
+	rdma)	[ "$(counters channel.rdma_peers)" = $((CVMM_HOSTS * (CVMM_HOSTS - 1))) ] && [ "$io" -gt 0 ] && [ "$rdma" -gt $((2 * io)) ] &&
+			[ "$tls" -lt $((SECONDS * CVMM_HOSTS * (CVMM_HOSTS - 1))) ] ;;
+	*)	[ "$rdma" = 0 ] && [ "$tls" -gt $((2 * io)) ] ;;
+	esac
 }
 
 # The tables of processes are walked in place, those that several hosts use are
@@ -109,6 +125,7 @@ guest_points()
 	check "few page-table walks asked for a table" few_walk_faults
 	check "interrupts went to the other host" test "$(counters 'space.irq_out')" -gt 0
 	check "devices were reached from the other host" test "$(counters 'machine.io_forwarded')" -gt 0
+	check "... over the transport of the links" channel_over $transport
 	note "remote faults $(counters 'dsm.fault_[a-z]*_[23]'), messages $(counters 'dsm.tx_(req|fwd|inv|data|done).*')," \
 		"pages $(counters 'dsm.tx_page'), IPIs to other hosts $(counters 'space.irq_out')," \
 		"by vmmd $(counters 'machine.ipis_remote_out'), lost $(counters 'space.irq_lost')," \
@@ -131,6 +148,7 @@ if on_host 0; then
 	connections = $connections;
 	nodes = ( $(nodes) );
 	END
+	[ $transport != rdma ] || check "cvmm check finds RDMA for module and programs" build/cvmm check "$out.cfg"
 	for ((run = 1; run <= times; run++)); do
 		[ "$times" = 1 ] || note "run $run of $times"
 		guest_points

@@ -2,7 +2,7 @@
 # vmmd and cvmm-run around a fake machine and space (tests/fake), and who should not
 # get in (tests/rogue), with sanitizers, for selftests/vmmd/plumbing.sh and strangers.sh.
 vmmd-fake-src := $(addprefix vmmd/,client.c conf.c conn.c console.c door.c genl.c guests.c hist.c hostcheck.c key.c local.c \
-	net.c proto.c requests.c sandbox.c stats.c tls.c tsc.c) $(wildcard vmmd/channel*.c vmmd/cluster*.c vmmd/tests/fake/*.c)
+	net.c proto.c rconn.c rconn_setup.c rconn_wire.c requests.c sandbox.c stats.c tls.c tsc.c) $(wildcard vmmd/channel*.c vmmd/cluster*.c vmmd/tests/fake/*.c)
 vmmd-fakes := $(BUILD)/tests/vmmd/fake-vmmd $(BUILD)/tests/vmmd/fake-cvmm-run $(BUILD)/tests/vmmd/rogue
 
 $(BUILD)/tests/vmmd/fake-vmmd: $(call tobjs,vmmd/main.c $(vmmd-fake-src))

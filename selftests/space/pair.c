@@ -245,6 +245,10 @@ void test_pair(void)
 	pair_run(2, JOIN_TCP, "tcp");
 	pair_run(4, JOIN_TCP, "tcp");
 	pair_run(2, JOIN_CONNS, "several connections");
+	if (have_tls())
+		pair_run(2, JOIN_TLS, "tcp with tls");
+	else
+		skip("2 hosts over tcp with tls", "no kernel TLS");
 	test_beside();
 	ok(spaces_dump() == 0, "no space is left");
 }

@@ -86,7 +86,10 @@ void test_poll(void)
 	poll_run(JOIN_RDMA, "rdma");
 	poll_run(JOIN_TCP, "tcp");
 	poll_run(JOIN_CONNS, "several connections");
-	poll_run(JOIN_UNIX, "unix");
+	if (have_tls())
+		poll_run(JOIN_TLS, "tcp with tls");
+	else
+		skip("tcp with tls", "no kernel TLS");
 	set_poll(50);
 	ok(spaces_dump() == 0, "no space is left");
 }

@@ -14,6 +14,7 @@ if [ "$1" = -n ]; then
 	netem=$2
 	shift 2
 fi
+modprobe -q tls	# if the kernel has it
 rdma_up || exit 1
 [ -z "$netem" ] || tc qdisc add dev eth0 root netem $netem || exit 1
 cvmm_load && cvmm_rdma_load || exit 1

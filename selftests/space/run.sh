@@ -6,6 +6,7 @@
 
 . "$CVMM_TREE/selftests/lib.sh"
 
+modprobe -q tls	# if the kernel has it
 cvmm_load || exit 1
 "$CVMM_TREE/build/space-test" "$@" >&5
 status=$?

@@ -31,7 +31,7 @@ uint64_t now_ns(void);
 int in_child(int (*fn)(void *arg), void *arg);
 
 /* ---- spaces (lib.c) */
-enum join { JOIN_UNIX, JOIN_TCP, JOIN_RDMA, JOIN_CONNS /* several of TCP */ };
+enum join { JOIN_UNIX, JOIN_TCP, JOIN_RDMA, JOIN_CONNS /* several of TCP */, JOIN_TLS /* TCP with kernel TLS */ };
 
 struct node {
 	int fd;			/* the space, -1: none */
@@ -64,6 +64,8 @@ struct cvmm_space_status space_status(int space);
 bool space_wait_failed(int space, int timeout_ms);
 
 void socket_pair(int fds[2], enum join join);
+/* Whether this kernel has JOIN_TLS. */
+bool have_tls(void);
 
 /* ---- RDMA (endpoint.c) */
 /* This host's address, whose device has RDMA, as "10.78.0.1". */

@@ -39,6 +39,12 @@ SYM_FUNC_START(cvmm_svm_run)
 	push	%rsi
 	mov	%rdi, %rax
 
+	/*
+	 * With GIF clear nothing is taken here; in the guest IF lets interrupts exit.  Not
+	 * right before VMRUN: the shadow of STI would be the guest's.
+	 */
+	sti
+
 	mov	REG(1)(%rsi), %rcx
 	mov	REG(2)(%rsi), %rdx
 	mov	REG(3)(%rsi), %rbx
@@ -56,8 +62,6 @@ SYM_FUNC_START(cvmm_svm_run)
 
 	vmload	%rax
 	VM_CLEAR_CPU_BUFFERS
-	/* With GIF clear nothing is taken here; in the guest IF lets interrupts exit. */
-	sti
 	vmrun	%rax
 	cli
 	vmsave	%rax

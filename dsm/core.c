@@ -38,7 +38,7 @@ int dsm_init(struct dsm *d, const struct dsm_config *cfg)
 	u32 i;
 
 	if (!cfg->ops || !cfg->nr_hosts || cfg->nr_hosts > DSM_MAX_HOSTS ||
-	    cfg->host >= cfg->nr_hosts || !cfg->nr_ranges)
+	    cfg->host >= cfg->nr_hosts || (!cfg->nr_ranges && cfg->nr_hosts > 1))
 		return -EINVAL;
 	if (cfg->hold_max_ns > HOLD_MAX_MOST_NS || cfg->hold_yield_ns > HOLD_MAX_MOST_NS ||
 	    cfg->retry_ns > RETRY_MOST_NS)

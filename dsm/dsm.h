@@ -447,7 +447,7 @@ struct dsm_ops {
  * @ops, @ctx:	the platform
  * @ranges:	sorted by first_gfn, not overlapping, kept by reference until
  *		after dsm_teardown()
- * @nr_ranges:	> 0
+ * @nr_ranges:	> 0; on a single host 0, too: no pages at all
  * @host:	this host, < @nr_hosts
  * @nr_hosts:	1..DSM_MAX_HOSTS
  * @epoch:	membership epoch

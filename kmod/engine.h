@@ -123,8 +123,8 @@ struct cvmm_vm {
 	pid_t pid;			/* the creator, for names alone */
 
 	/*
-	 * Set by the first memory slot in a space, constant after that: read by
-	 * vCPUs only through a slot they found, or with acquire.
+	 * Set by CVMM_VM_JOIN_SPACE or by the first memory slot in a space, constant after
+	 * that.  vCPUs rely on it only where they found such a slot, or with acquire.
 	 */
 	struct cvmm_space *space;
 	struct cvmm_space_client client;
@@ -318,6 +318,7 @@ struct task_switch;
 int cvmm_task_switch(struct cvmm_vcpu *vcpu, struct task_switch *t, enum cvmm_event event);
 
 /* memslot.c */
+int cvmm_join_space(struct cvmm_vm *vm, int fd);
 int cvmm_set_memory(struct cvmm_vm *vm, const struct kvm_userspace_memory_region *r);
 const struct cvmm_memslot *cvmm_find_slot(struct cvmm_vm *vm, u64 gfn);
 int cvmm_get_dirty_log(struct cvmm_vm *vm, const struct kvm_dirty_log *log);

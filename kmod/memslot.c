@@ -5,7 +5,8 @@
  * A slot in the mapping of a space, at the space's own guest-physical addresses:
  * nested faults go from slot to space without a VMA.  All of them belong to one
  * space.  A slot on other memory of the process: see user_mem.c.  What is in a
- * guest of several hosts must be in the space.
+ * guest of several hosts must be in the space.  A guest of one host may have a space
+ * for its name and counters, and its memory elsewhere.
  */
 #include <linux/bitmap.h>
 #include <linux/err.h>
@@ -136,9 +137,51 @@ static bool any_user_slot(const struct cvmm_memslots *slots)
 	return false;
 }
 
+/* @space becomes the VM's, with its reference, unless that is -errno.  vm->lock held. */
+static int join(struct cvmm_vm *vm, const struct cvmm_memslots *slots, struct cvmm_space *space)
+{
+	bool clustered = cvmm_space_nr_hosts(space) > 1;
+	int err;
+
+	if (vm->space || (clustered && any_user_slot(slots)))
+		return -EINVAL;
+	vm->client.ops = &client_ops;
+	err = cvmm_space_attach(space, &vm->client);
+	if (err)
+		return err;
+	vm->clustered = clustered;
+	if (clustered)
+		vm->maxphyaddr = cvmm_host_maxphyaddr() - 1;
+	/* For who sends interrupts; all others find a slot first, or need no order. */
+	smp_store_release(&vm->space, space);
+	cvmm_space_add_counters(space, &vm->stats);
+	cvmm_apic_announce(vm);
+	return 0;
+}
+
 /*
- * The VM's space: set by the first slot in one, the same for all others.
- * -ENOENT when the slot is not in a space.
+ * cvmm_join_space() - CVMM_VM_JOIN_SPACE: the space of descriptor @fd is the VM's
+ *
+ * Once.  Takes vm->lock.  -EBADF, -EINVAL, -EIO.
+ */
+int cvmm_join_space(struct cvmm_vm *vm, int fd)
+{
+	struct cvmm_space *space = cvmm_space_get_by_fd(fd);
+	int err;
+
+	if (IS_ERR(space))
+		return PTR_ERR(space);
+	mutex_lock(&vm->lock);
+	err = join(vm, rcu_dereference_protected(vm->slots, lockdep_is_held(&vm->lock)), space);
+	mutex_unlock(&vm->lock);
+	if (err)
+		cvmm_space_put(space);
+	return err;
+}
+
+/*
+ * A slot in a space: the VM's, which the first slot in one may set.  -ENOENT when
+ * the slot is not in a space.
  */
 static int connect_space(struct cvmm_vm *vm, const struct cvmm_memslots *slots,
 			 const struct kvm_userspace_memory_region *r)
@@ -160,23 +203,13 @@ static int connect_space(struct cvmm_vm *vm, const struct cvmm_memslots *slots,
 			 r->slot, r->guest_phys_addr, gpa);
 		goto put;
 	}
-	if (vm->space) {
-		err = vm->space == space ? 0 : -EINVAL;
+	if (vm->space == space) {
+		err = 0;
 		goto put;
 	}
-	if (cvmm_space_nr_hosts(space) > 1 && any_user_slot(slots))
-		goto put;
-	vm->client.ops = &client_ops;
-	err = cvmm_space_attach(space, &vm->client);
+	err = join(vm, slots, space);
 	if (err)
 		goto put;
-	vm->clustered = cvmm_space_nr_hosts(space) > 1;
-	if (vm->clustered)
-		vm->maxphyaddr = cvmm_host_maxphyaddr() - 1;
-	/* For who sends interrupts; all others find a slot first. */
-	smp_store_release(&vm->space, space);
-	cvmm_space_add_counters(space, &vm->stats);
-	cvmm_apic_announce(vm);
 	return 0;
 put:
 	cvmm_space_put(space);

@@ -333,6 +333,8 @@ static int ranges_copy(struct cvmm_space *space, const struct cvmm_space_config 
 	u32 i;
 	int ret = -EINVAL;
 
+	if (!cfg->nr_ranges)
+		return 0;
 	u = memdup_user(u64_to_user_ptr(cfg->ranges), cfg->nr_ranges * sizeof(*u));
 	if (IS_ERR(u))
 		return PTR_ERR(u);
@@ -523,6 +525,21 @@ static void space_destroy(struct kref *ref)
 	kvfree(space);
 }
 
+struct cvmm_space *cvmm_space_get_by_fd(int fd)
+{
+	struct cvmm_space *space = ERR_PTR(-EBADF);
+	struct file *file = fget(fd);
+
+	if (!file)
+		return space;
+	if (file->f_op == &cvmm_space_fops) {
+		space = file->private_data;
+		cvmm_space_get(space);
+	}
+	fput(file);
+	return space;
+}
+
 void cvmm_space_put(struct cvmm_space *space)
 {
 	kref_put(&space->ref, space_destroy);
@@ -553,7 +570,7 @@ int cvmm_space_create(const struct cvmm_space_config __user *ucfg)
 	if (copy_from_user(&cfg, ucfg, sizeof(cfg)))
 		return -EFAULT;
 	if (cfg.flags || cfg.min_run_us > CVMM_MAX_MIN_RUN_US || !cfg.nr_hosts || cfg.nr_hosts > CVMM_MAX_HOSTS ||
-	    cfg.host_id >= cfg.nr_hosts || !cfg.nr_ranges ||
+	    cfg.host_id >= cfg.nr_hosts || (!cfg.nr_ranges && cfg.nr_hosts > 1) ||
 	    cfg.nr_ranges > CVMM_MAX_RANGES)
 		return -EINVAL;
 	ret = name_check(cfg.name);

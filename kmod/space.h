@@ -104,6 +104,8 @@ struct cvmm_space_client {
  * ERR_PTR(-ENOENT) when the range is not (wholly) a space's.
  */
 struct cvmm_space *cvmm_space_get_by_addr(unsigned long uaddr, u64 size, u64 *gpa);
+/* The space behind a descriptor, with a reference held, or ERR_PTR(-EBADF). */
+struct cvmm_space *cvmm_space_get_by_fd(int fd);
 void cvmm_space_put(struct cvmm_space *space);
 
 /* Attach and detach a client.  May sleep.  After detach no callback runs. */

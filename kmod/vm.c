@@ -15,6 +15,7 @@
 #include "compat.h"
 #include "engine.h"
 #include "hw_ops.h"
+#include <linux/cvmm.h>
 
 static const char *event_name(unsigned int idx)
 {
@@ -243,6 +244,8 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 			return -EFAULT;
 		return cvmm_get_dirty_log(vm, &log);
 	}
+	case CVMM_VM_JOIN_SPACE:
+		return arg > INT_MAX ? -EBADF : cvmm_join_space(vm, arg);
 	case KVM_GET_STATS_FD:
 		return cvmm_vm_get_stats_fd(vm);
 	case KVM_CHECK_EXTENSION:

@@ -427,6 +427,23 @@ static int guest_connections(struct reader *r, const config_setting_t *s)
 	return 0;
 }
 
+static int guest_pages(struct reader *r, const config_setting_t *s)
+{
+	static const char *const names[CONF_PAGES] = { "auto", "4K", "2M", "1G" };
+	const char *text;
+	unsigned int i;
+
+	if (get_string(r, s, &text))
+		return -1;
+	for (i = 0; i < CONF_PAGES; i++) {
+		if (!strcmp(text, names[i])) {
+			r->conf->pages = (enum conf_pages)i;
+			return 0;
+		}
+	}
+	return fail(r, s, "pages = \"%.64s\" is not known; use \"auto\", \"4K\", \"2M\" or \"1G\"", text);
+}
+
 static int guest_slowdown(struct reader *r, const config_setting_t *s)
 {
 	long long v = 0;
@@ -491,6 +508,7 @@ static const struct {
 } guest_keys[] = {
 	{ "name",	guest_name },
 	{ "memory",	guest_memory },
+	{ "pages",	guest_pages },
 	{ "kernel",	guest_kernel },
 	{ "initrd",	guest_initrd },
 	{ "cmdline",	guest_cmdline },
@@ -632,6 +650,10 @@ int conf_check(const struct vm_conf *c, char *err, size_t errlen)
 	if (sum < CONF_MIN_MEMORY || sum > CONF_MAX_MEMORY)
 		REFUSE("memory is %s; %s to %s are allowed", size_text(sum, a),
 		       size_text(CONF_MIN_MEMORY, b), size_text(CONF_MAX_MEMORY, d));
+	if (c->nr_nodes > 1 && conf_huge_size(c))
+		REFUSE("pages of guests of several nodes are 4K, as they move from host to host");
+	if (conf_huge_size(c) && sum % conf_huge_size(c))
+		REFUSE("memory is %s, which is no multiple of its pages", size_text(sum, a));
 	if (c->nr_nodes > 1 && !strcmp(c->engine, "/dev/kvm"))
 		REFUSE("engine \"/dev/kvm\" runs guests of one node only; several nodes need \"/dev/cvmm\"");
 	if (c->transport == CONF_RDMA && c->encryption)
@@ -656,7 +678,7 @@ static int read_root(struct reader *r, const config_setting_t *root)
 			if (!strcmp(config_setting_name(s), guest_keys[k].name))
 				break;
 		if (k == sizeof(guest_keys) / sizeof(guest_keys[0]))
-			return fail(r, s, "unknown key \"%.64s\"; known are name, memory, kernel, initrd, "
+			return fail(r, s, "unknown key \"%.64s\"; known are name, memory, pages, kernel, initrd, "
 				    "cmdline, engine, encryption, transport, connections, min_run_us, slowdown, vcpus, cpus, numa_node, nodes",
 				    config_setting_name(s));
 		if (guest_keys[k].set(r, s))

@@ -31,6 +31,15 @@ enum conf_transport {
 	CONF_TRANSPORTS
 };
 
+/* What the guest's memory is made of. */
+enum conf_pages {
+	CONF_PAGES_AUTO,	/* one host: large where the kernel finds some; several: 4K */
+	CONF_PAGES_4K,		/* and on our engine in a space, as that of several hosts */
+	CONF_PAGES_2M,		/* the host's reserved huge pages (hugetlbfs) */
+	CONF_PAGES_1G,
+	CONF_PAGES
+};
+
 struct conf_node {
 	char *host;		/* name or address of the host's vmmd; NULL: this host */
 	uint16_t port;		/* vmmd's TCP port there */
@@ -47,6 +56,7 @@ struct vm_conf {
 	char *cmdline;		/* never NULL */
 	char *engine;		/* "/dev/cvmm", "/dev/kvm", or "auto": the first of them that works */
 	uint64_t memory;	/* bytes, sum over the nodes */
+	enum conf_pages pages;
 	enum conf_transport transport;
 	bool encryption;	/* of the links between the hosts; everything else always is */
 	unsigned int connections; /* of a link over TCP, 0: by the number of vCPUs */
@@ -103,6 +113,18 @@ static inline unsigned int conf_connections(const struct vm_conf *c)
 	for (i = 0; i < c->nr_nodes; i++)
 		n = c->node[i].vcpus > n ? c->node[i].vcpus : n;
 	return n < 4 ? n : 4;
+}
+
+/* Is its memory that of a space, rather than its process's own? */
+static inline bool conf_in_space(const struct vm_conf *c)
+{
+	return c->nr_nodes > 1 || c->pages == CONF_PAGES_4K;
+}
+
+/* Size of the huge pages that it asks for, 0: none. */
+static inline uint64_t conf_huge_size(const struct vm_conf *c)
+{
+	return c->pages == CONF_PAGES_2M ? 2ULL << 20 : c->pages == CONF_PAGES_1G ? 1ULL << 30 : 0;
 }
 
 /* A guest that runs on this host alone, without vmmd: one node and no host named. */

@@ -88,9 +88,12 @@ static void space_table(const struct genl_space *s)
 	unsigned int i;
 
 	space_head(s);
-	printf("  memory %s, at home here %s, held here %s, directory %" PRIu64 " bytes\n",
-	       ctl_size_text(s->pages << 12, a), ctl_size_text(s->home_pages << 12, b),
-	       ctl_size_text(s->frames << 12, c), s->meta_bytes);
+	if (!s->pages)
+		printf("  memory of its process\n");
+	else
+		printf("  memory %s, at home here %s, held here %s, directory %" PRIu64 " bytes\n",
+		       ctl_size_text(s->pages << 12, a), ctl_size_text(s->home_pages << 12, b),
+		       ctl_size_text(s->frames << 12, c), s->meta_bytes);
 	if (s->nr_links)
 		links_head();
 	for (i = 0; i < s->nr_links; i++)

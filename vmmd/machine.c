@@ -8,6 +8,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/cvmm.h>
+#include <linux/mempolicy.h>
+#include <linux/mman.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,6 +19,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <x86intrin.h>
 
@@ -26,8 +30,6 @@
 #include "pm.h"
 #include "rtc.h"
 #include "uart16550.h"
-
-#define RAM_ALIGN	(2UL << 20)
 
 /* Console output is collected this long before it is passed on. */
 #define OUTPUT_DELAY_NS	1000000
@@ -60,19 +62,47 @@ unsigned int machine_ram_map(const struct vm_conf *conf, struct ram_range *r, un
 	return n;
 }
 
+/* The guest's memory in a space. */
+static int map_space(struct machine *m, uint8_t *at, uint64_t gpa, uint64_t size)
+{
+	return mmap(at, size, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_NORESERVE | MAP_SHARED,
+		    m->p.space_fd, (off_t)gpa) == MAP_FAILED ? -1 : 0;
+}
+
+/* ... or this process's own, for a guest of one host. */
+static int map_own(struct machine *m, uint8_t *at, uint64_t size)
+{
+	const int node = m->conf->node[m->p.node].numa_node;
+	unsigned long mask[1024 / (8 * sizeof(long))] = { 0 };
+	uint64_t huge = conf_huge_size(m->conf);
+	int flags = MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS;
+
+	flags |= huge ? MAP_HUGETLB | __builtin_ctzll(huge) << MAP_HUGE_SHIFT : MAP_NORESERVE;
+	if (mmap(at, size, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED)
+		return -1;
+	if (node >= 0) {
+		mask[(unsigned int)node / (8 * sizeof(long))] = 1UL << (unsigned int)node % (8 * sizeof(long));
+		if (syscall(SYS_mbind, at, size, MPOL_BIND, mask, sizeof(mask) * 8 + 1, 0))
+			return -1;
+	}
+	if (!huge)
+		madvise(at, size, m->conf->pages == CONF_PAGES_4K ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
+	else if (madvise(at, size, MADV_POPULATE_WRITE))
+		return -1;	/* before the guest meets a node without free pages */
+	return madvise(at, size, MADV_DONTFORK);
+}
+
 static int map_part(struct machine *m, uint64_t gpa, uint64_t size, char *err, size_t errlen)
 {
-	int flags = MAP_FIXED | MAP_NORESERVE, fd = m->p.space_fd;
+	bool in_space = m->p.space_fd >= 0 && conf_in_space(m->conf);
 	uint8_t *at = m->ram.base + gpa;
 
 	if (!size)
 		return 0;
-	flags |= fd >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS;
-	if (mmap(at, size, PROT_READ | PROT_WRITE, flags, fd, fd >= 0 ? (off_t)gpa : 0) == MAP_FAILED)
-		return fail("cannot map %llu MiB of guest memory: %s",
-			    (unsigned long long)size >> 20, strerror(errno));
-	if (fd < 0)
-		madvise(at, size, MADV_HUGEPAGE);	/* only a hint */
+	if (in_space ? map_space(m, at, gpa, size) : map_own(m, at, size))
+		return fail("cannot map %llu MiB of guest memory: %s%s", (unsigned long long)size >> 20, strerror(errno),
+			    conf_huge_size(m->conf) ? " (are there so many free huge pages of the size in "
+						      "/sys/kernel/mm/hugepages?)" : "");
 	madvise(at, size, MADV_DONTDUMP);
 	return 0;
 }
@@ -95,6 +125,7 @@ static int add_slot(struct machine *m, unsigned int slot, uint64_t gpa, uint64_t
 static int setup_memory(struct machine *m, char *err, size_t errlen)
 {
 	uint64_t total = 0, span;
+	uintptr_t align;
 	unsigned int i;
 
 	for (i = 0; i < m->conf->nr_nodes; i++)
@@ -103,13 +134,17 @@ static int setup_memory(struct machine *m, char *err, size_t errlen)
 	m->ram.high = total - m->ram.low;
 	span = m->ram.high ? RAM_HIGH_BASE + m->ram.high : m->ram.low;
 
-	m->window_size = span + RAM_ALIGN;
+	/* As the guest's addresses are aligned, so that large pages fit both. */
+	align = m->conf->pages == CONF_PAGES_1G ? 1UL << 30 : 2UL << 20;
+	m->window_size = span + align;
 	m->window = mmap(NULL, m->window_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (m->window == MAP_FAILED) {
 		m->window = NULL;
 		return fail("cannot reserve addresses for guest memory: %s", strerror(errno));
 	}
-	m->ram.base = (uint8_t *)(((uintptr_t)m->window + RAM_ALIGN - 1) & ~(RAM_ALIGN - 1));
+	m->ram.base = (uint8_t *)(((uintptr_t)m->window + align - 1) & ~(align - 1));
+	if (m->p.space_fd >= 0 && ioctl(m->vm_fd, CVMM_VM_JOIN_SPACE, m->p.space_fd))
+		return fail("the module does not connect the guest to its space: %s", strerror(errno));
 	if (map_part(m, 0, m->ram.low, err, errlen) ||
 	    map_part(m, RAM_HIGH_BASE, m->ram.high, err, errlen))
 		return -1;

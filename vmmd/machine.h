@@ -87,7 +87,7 @@ struct machine_params {
 	const struct vm_conf *conf;	/* outlives the machine */
 	unsigned int node;		/* this host's index in conf->node */
 	int engine_fd;			/* open /dev/cvmm or /dev/kvm; the machine dups it */
-	int space_fd;			/* the space, or -1: plain anonymous memory (single host on stock KVM) */
+	int space_fd;			/* the space, which has the memory if conf_in_space(); -1: none (stock KVM) */
 	int64_t tsc_offset;		/* guest TSC = this host's TSC + offset, at start */
 	const struct machine_peer_ops *peers;	/* NULL with one node */
 	void *peers_ctx;

@@ -240,6 +240,7 @@ long start_encode(uint8_t *buf, size_t max, const struct start_request *s)
 	wstr(&c, v->engine);
 	w64(&c, v->memory);
 	w64(&c, v->connections);
+	w64(&c, v->pages);
 	w64(&c, v->min_run_us);
 	w64(&c, v->slowdown);
 	w64(&c, v->encryption);
@@ -288,6 +289,7 @@ int start_decode(const uint8_t *buf, size_t len, struct start_request *s, char *
 	v->engine = rstr(&c);
 	v->memory = r64(&c);
 	v->connections = r_uint(&c, CONF_MAX_CONNECTIONS);
+	v->pages = (enum conf_pages)r_uint(&c, CONF_PAGES - 1);
 	v->min_run_us = r_uint(&c, CONF_MAX_MIN_RUN_US);
 	v->slowdown = r_uint(&c, CONF_MAX_SLOWDOWN);
 	v->encryption = r_uint(&c, 1);

@@ -43,7 +43,7 @@ static const int process_calls[] = {
 	SCMP_SYS(read), SCMP_SYS(recvfrom), SCMP_SYS(recvmsg), SCMP_SYS(sendmsg), SCMP_SYS(poll), SCMP_SYS(ppoll),
 	SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait), SCMP_SYS(close), SCMP_SYS(shutdown), SCMP_SYS(eventfd2),
 	SCMP_SYS(timer_create), SCMP_SYS(set_robust_list), SCMP_SYS(rseq), SCMP_SYS(sched_setaffinity),
-	SCMP_SYS(getrandom),
+	SCMP_SYS(getrandom), SCMP_SYS(mbind),
 	SCMP_SYS(seccomp),	/* for the vCPUs' list, which can only be shorter */
 };
 

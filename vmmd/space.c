@@ -147,6 +147,8 @@ int space_check_memory(const struct vm_conf *conf, unsigned int node, char *err,
 	char line[128];
 	FILE *f;
 
+	if (conf_huge_size(conf))
+		return 0;	/* from a pool of its own, which is asked for all of it at once */
 	f = fopen("/proc/meminfo", "re");
 	if (!f)
 		return 0;
@@ -171,7 +173,7 @@ int space_create(const struct host_engine *e, const struct vm_conf *conf, unsign
 	unsigned int i, n;
 	int fd;
 
-	n = machine_ram_map(conf, ram, CVMM_MAX_RANGES);
+	n = conf_in_space(conf) ? machine_ram_map(conf, ram, CVMM_MAX_RANGES) : 0;
 	memset(range, 0, sizeof(range));
 	for (i = 0; i < n; i++) {
 		range[i].first_gfn = ram[i].gpa >> 12;

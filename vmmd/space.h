@@ -33,7 +33,7 @@ void host_engine_close(struct host_engine *e);
 int space_check_memory(const struct vm_conf *conf, unsigned int node, char *err, size_t errlen);
 
 /*
- * Create this host's part of the guest's space.  @space_id and @epoch are the
+ * Create this host's part of the guest's space, without pages if !conf_in_space().  @space_id and @epoch are the
  * same on all its hosts.  Returns a descriptor, or -1 with @err.
  */
 int space_create(const struct host_engine *e, const struct vm_conf *conf, unsigned int node,

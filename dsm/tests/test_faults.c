@@ -337,6 +337,13 @@ static void bad_config(void **state)
 	REFUSED(ranges[1].homes = NULL);		/* is homed here */
 	REFUSED(ranges[0].homes = &net.h[1].home);	/* is not */
 	REFUSED(ranges[0].pages = NULL);
+	/* A single host may have no pages at all. */
+	good.nr_ranges = good.host = 0;
+	good.nr_hosts = 1;
+	assert_int_equal(dsm_init(&d, &good), 0);
+	assert_false(dsm_covers(&d, 0));
+	assert_int_equal(dsm_home_of(&d, 0), DSM_NO_HOST);
+	dsm_teardown(&d);
 }
 
 #define T(name) cmocka_unit_test_prestate_setup_teardown(name, net_start_test, net_finish_test, &net)

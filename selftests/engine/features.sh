@@ -41,6 +41,7 @@ while read -r flag params where list; do
 	fi
 done <<-END
 	-		large_pages=0			cvmm		paging exceptions
+	-		page_table_cache=1		cvmm		paging rights
 	vmcb_clean	vmcb_clean=0			cvmm		paging exceptions
 	vmcb_clean	svm_features=0xffffffdf		cvmm		paging exceptions
 	nrip_save	svm_features=0xfffffff7		cvmm		paging exceptions cpu uart

@@ -75,6 +75,7 @@ static const unsigned long vm_cmds[] = {
 	KVM_CREATE_VCPU, KVM_SET_USER_MEMORY_REGION, KVM_CHECK_EXTENSION, KVM_ENABLE_CAP,
 	KVM_X86_SET_MSR_FILTER, KVM_SET_TSS_ADDR, KVM_SET_IDENTITY_MAP_ADDR, KVM_CREATE_IRQCHIP,
 	KVM_GET_DIRTY_LOG, KVM_REGISTER_COALESCED_MMIO, KVM_IRQ_LINE, KVM_SET_CLOCK, KVM_IOEVENTFD,
+	CVMM_VM_JOIN_SPACE,
 };
 
 static const uint32_t msrs[] = {
@@ -244,6 +245,9 @@ void one_vm_call(void)
 	switch (cmd) {
 	case KVM_CREATE_VCPU:
 		arg = (void *)(uintptr_t)rnd_below(6);
+		break;
+	case CVMM_VM_JOIN_SPACE:
+		arg = (void *)(uintptr_t)(one_in(4) ? rnd() : (uint64_t)m.space);
 		break;
 	case KVM_CHECK_EXTENSION:
 		arg = (void *)(uintptr_t)rnd_below(256);

@@ -347,6 +347,36 @@ static void test_ends(void)
 	check(!bad, "12 more machines ended in several ways");
 }
 
+/* On our engine: a VM with memory of its own that has a space for its name and counters. */
+static void test_join(void)
+{
+	int space, other, several;
+
+	make_vm();
+	space = make_space(dev, "join", 0, 1);
+	other = make_space(dev, "other", 0, 1);
+	several = make_space(dev, "several", 4096, 2);
+	check(space >= 0 && other >= 0 && several >= 0, "spaces, two of them without pages");
+	check(make_space(dev, "none", 0, 2) < 0 && errno == EINVAL, "none of two hosts without pages");
+	check(ioctl(vm, CVMM_VM_JOIN_SPACE, -1) < 0 && errno == EBADF &&
+	      ioctl(vm, CVMM_VM_JOIN_SPACE, dev) < 0 && errno == EBADF, "a VM joins no other file");
+	check(ioctl(vm, CVMM_VM_JOIN_SPACE, several) < 0 && errno == EINVAL,
+	      "with memory of its own it joins no other host");
+	check(!ioctl(vm, CVMM_VM_JOIN_SPACE, space), "it joins a space");
+	check(ioctl(vm, CVMM_VM_JOIN_SPACE, other) < 0 && errno == EINVAL, "one only");
+	check(!guest_store(DATA, 7) && hlt() && data[0] == 7, "its memory is its own");
+	ioctl(space, CVMM_SPACE_FAIL);
+	close(space);
+	check(guest_store(DATA, 8) < 0 && errno == EIO, "it ends with its space");
+	close(other);
+	close(several);
+	munmap(run, run_size(dev));
+	close(vcpu);
+	close(vm);
+	munmap(data, DATA_SIZE);
+	munmap(code_mem, CODE_SIZE);
+}
+
 int main(int argc, char **argv)
 {
 	dev = open_device(argc, argv);
@@ -360,6 +390,8 @@ int main(int argc, char **argv)
 	test_dirty();
 	test_race();
 	test_ends();
+	if (on_cvmm())
+		test_join();
 	/* The first VM goes with the process, still in use. */
 	return tap_done();
 }

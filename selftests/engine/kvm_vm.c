@@ -90,7 +90,7 @@ int make_space(int dev, const char *name, size_t size, unsigned int nr_hosts)
 {
 	struct cvmm_home_range range = { .nr_gfns = size >> 12 };
 	struct cvmm_space_config cfg = {
-		.ranges = (uintptr_t)&range, .nr_ranges = 1, .nr_hosts = nr_hosts, .epoch = 1,
+		.ranges = (uintptr_t)&range, .nr_ranges = !!size, .nr_hosts = nr_hosts, .epoch = 1,
 		.space_id = getpid(),
 	};
 

@@ -6,13 +6,13 @@
 # The bare-metal images of guest/bare/tests by cvmm-run: on this host alone, on
 # stock KVM or on our engine, or across all hosts with VCPUS on each.  The points
 # that they print become points here.  "make guest" builds them.  cvmm-tables:
-# with the guest page-table cache, as a guest on several hosts has it; cvmm-copies: the
-# same with all tables copied, as if other hosts used them.  CVMM_PARAMS: more
+# with the guest page-table cache and its memory in a space, as a guest on several hosts
+# has it; cvmm-copies: the same with all tables copied, as if other hosts used them.  CVMM_PARAMS: more
 # parameters of the module.
 
 . "$CVMM_TREE/selftests/lib.sh"
 
-where=${1%-*}
+kind=$1 where=${1%-*}
 case $1 in
 cvmm-tables)	params=page_table_cache=1 ;;
 cvmm-copies)	params="page_table_cache=1 tables_in_place=0" ;;
@@ -54,6 +54,8 @@ config()
 {
 	local n nodes=
 
+	# As that of several hosts has it.
+	[ "$kind" = "$where" ] || echo 'pages = "4K";'
 	# Of the forms in "mmio" some are none that stock KVM emulates.
 	[ "$where" = kvm ] || echo "cmdline = \"all\";"
 	echo "name = \"$1\"; memory = \"64M\"; kernel = \"$CVMM_TREE/build/guest/bare/$1\";"

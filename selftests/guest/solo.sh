@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # A guest on one host: solo.sh kvm|cvmm|cvmm-tables VCPUS TESTS [COMMAND-LINE WORDS]
-# cvmm-tables: with the guest page-table cache, as a guest on several hosts has it.
+# cvmm-tables: with the guest page-table cache and its memory in a space, as a guest on
+# several hosts has it.
 #
 # Boots the unmodified kernel with cvmm-run on stock KVM or on our engine, lets
 # it run TESTS (see guest/init.c) and reboot once, and checks that it powers off
@@ -10,8 +11,8 @@
 
 . "$CVMM_TREE/selftests/lib.sh"
 
-engine=${1%-tables} vcpus=$2 tests=$3 words=${4:-} params=
-[ "$1" = "$engine" ] || params="page_table_cache=1 check_vmcb_clean=1"
+engine=${1%-tables} vcpus=$2 tests=$3 words=${4:-} params= pages=auto
+[ "$1" = "$engine" ] || params="page_table_cache=1 check_vmcb_clean=1" pages=4K
 cd "$CVMM_TREE" || exit 1
 out=$CVMM_OUT/solo.$1.$vcpus
 kernel=$(scripts/kernels 6.1 | { read -r _ vmlinuz _; echo "$vmlinuz"; })
@@ -22,7 +23,7 @@ guest()
 	local name=$1
 	shift
 	cat > "$out.$name.cfg" <<-END
-	name = "solo"; memory = "512M"; engine = "/dev/$engine"; vcpus = $vcpus;
+	name = "solo"; memory = "512M"; engine = "/dev/$engine"; vcpus = $vcpus; pages = "$pages";
 	kernel = "$kernel"; initrd = "$CVMM_TREE/build/guest.img";
 	cmdline = "console=ttyS0 loglevel=6 panic=-1 $words $*";
 	END

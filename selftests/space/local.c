@@ -42,6 +42,13 @@ static void refused(int want, const char *what)
 	fresh();
 }
 
+static int touch_first(void *fd)
+{
+	uint8_t *p = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, *(int *)fd, 0);
+
+	return p == MAP_FAILED ? 1 : *(volatile uint8_t *)p;
+}
+
 static void test_config(void)
 {
 	int fd, fd2;
@@ -87,6 +94,13 @@ static void test_config(void)
 	ranges[1].nr_gfns = 1ULL << 36;
 	refused(ENOMEM, "metadata larger than memory");
 
+	cfg.nr_ranges = 0;
+	cfg.nr_hosts = 1;
+	fd = space_create(&cfg);
+	ok(fd >= 0, "no ranges on a single host");
+	ok(in_child(touch_first, &fd) == 128 + SIGBUS, "... with no page in it");
+	close(fd);
+	fresh();
 	fd = space_create(&cfg);
 	ok(fd >= 0, "valid configuration accepted");
 	fd2 = space_create(&cfg);

@@ -12,11 +12,11 @@ dir=$(mktemp -d) || exit 1
 cd "$dir" || exit 1
 kernel=$CVMM_TREE/build/guest/bare/cpu
 
-# config NAME MEMORY
+# config NAME MEMORY [PAGES]
 config()
 {
 	cat >"$1.cfg" <<-EOC
-	name = "$1"; memory = "$2"; engine = "/dev/cvmm";
+	name = "$1"; memory = "$2"; pages = "${3:-auto}"; engine = "/dev/cvmm";
 	kernel = "$kernel"; cmdline = "cvmm.end=halt";
 	EOC
 }
@@ -71,7 +71,7 @@ key_in_vmmd_alone()
 	        for line in maps:
 	            f = line.split()
 	            start, end = (int(x, 16) for x in f[0].split("-"))
-	            # What is its own: not the guest's memory, which is a file's.
+	            # What is its own, the guest's memory, too.
 	            if f[1] == "rw-p":
 	                mem.seek(start)
 	                n += mem.read(end - start).count(key)
@@ -111,16 +111,28 @@ sleep 1
 check "a guest starts" start one
 check "a second guest of its name is refused" refused 69 'a guest named "one" runs on this host already' one.cfg
 check "cvmm stat shows its space" grep -q "space one: host 0 of 1" <("$CVMM_TREE/build/cvmm" stat)
-check "cvmm stat NAME is JSON, with times" python3 -c "
-import json, sys; d = json.load(sys.stdin)
-assert d['space']['pages'] == 32768 and d['space']['links'] == [], d['space']
-z = d['latency']['zero_0']; assert z['count'] == d['counters']['dsm.fault_zero_0'] > 0, z
-assert sum(n for t, n in z['buckets']) == z['count'] and z['p50_ns'] <= z['p999_ns'] <= z['max_ns'], z
+check "... and memory that is its own, in large pages" python3 -c "
+import json, sys; d = json.load(sys.stdin); c = d['counters']
+assert d['space']['pages'] == d['space']['frames'] == 0 and d['space']['links'] == [], d['space']
+assert c['engine.large_map'] > 0 and c['engine.exit_npf'] < 100 and c['engine.exits'] > 0, c
 " < <("$CVMM_TREE/build/cvmm" -j stat one)
 check "cvmm links" grep -q "PEER .*QUEUED" <("$CVMM_TREE/build/cvmm" links one)
 check "cvmm hot: no page has travelled" python3 -c "
 import json, sys; d = json.load(sys.stdin); assert d['name'] == 'one' and d['pages'] == [], d
 " < <("$CVMM_TREE/build/cvmm" -j hot one)
+one=$guest
+config small 128M 4K
+check "a guest with small pages starts beside it" start small
+check "cvmm stat NAME is JSON, with times" python3 -c "
+import json, sys; d = json.load(sys.stdin)
+assert d['space']['pages'] == 32768 and d['space']['links'] == [], d['space']
+assert d['counters']['engine.large_map'] == 0, d['counters']
+z = d['latency']['zero_0']; assert z['count'] == d['counters']['dsm.fault_zero_0'] > 0, z
+assert sum(n for t, n in z['buckets']) == z['count'] and z['p50_ns'] <= z['p999_ns'] <= z['max_ns'], z
+" < <("$CVMM_TREE/build/cvmm" -j stat small)
+kill -INT $guest
+check "... ends" ended 130
+guest=$one
 check_fails "cvmm hot of nobody" 'no guest named "nobody"' "$CVMM_TREE/build/cvmm" hot nobody
 kill -INT $guest
 check "Ctrl-C ends it with status 130" ended 130
@@ -133,6 +145,24 @@ assert [x['event'] for x in e if x['name'] == 'one'] == ['space-new', 'space-gon
 check "... the name is free again" start one
 kill -TERM $guest
 check "SIGTERM ends it with status 143" ended 143
+
+# free_huge NR: so many 2 MiB pages are reserved and free
+free_huge() { [ "$(cat /sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages)" = "$1" ]; }
+
+config huge 64M 2M
+check "huge pages that nobody has reserved" refused 69 "cannot map 64 MiB .*are there so many free huge pages" huge.cfg
+echo 40 >/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
+check "40 of them" free_huge 40
+check "a guest takes its memory from them" start huge
+check "... all of it at once" free_huge 8
+check "... and maps them as such" python3 -c "
+import json, sys; c = json.load(sys.stdin)['counters']
+assert c['engine.large_map'] == c['engine.exit_npf'] > 0, c
+" < <("$CVMM_TREE/build/cvmm" -j stat huge)
+kill -INT $guest
+check "... ends" ended 130
+check "... and gives them back" free_huge 40
+echo 0 >/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
 
 # Everything that a guest of several hosts needs, before one is started; the key and vmmd come below.
 check_fails "cvmm check without a key and vmmd" "FAIL  key .*cvmm keygen" "$CVMM_TREE/build/cvmm" check
@@ -153,7 +183,9 @@ check "... without root's rights" sh -c "! grep -H -E '^Uid:.*[[:space:]]0\b|^Ca
 check "... without the cluster key, which vmmd has" key_in_vmmd_alone
 kill -INT $guest
 check "... ends" ended 130
-check "... with the module's counters" grep -q '"dsm\.' boxed.json
+check "... with the module's counters, of memory in large pages" python3 -c "
+import json; c = json.load(open('boxed.json'))['nodes'][0]['counters']
+assert c['engine.exits'] > c['engine.large_map'] > 0, c"
 kill $vmmd
 check "vmmd ends" wait $vmmd
 cat vmmd.log

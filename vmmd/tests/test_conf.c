@@ -42,6 +42,9 @@ static void test_minimal(void **state)
 	assert_int_equal(c.min_run_us, 0);
 	assert_int_equal(c.transport, CONF_AUTO);
 	assert_false(conf_may_rdma(&c));
+	assert_int_equal(c.pages, CONF_PAGES_AUTO);
+	assert_false(conf_in_space(&c));
+	assert_true(conf_huge_size(&c) == 0);
 	assert_int_equal(c.memory, 64 * MB);
 	assert_int_equal(c.nr_nodes, 1);
 	assert_int_equal(c.node[0].vcpus, 1);
@@ -50,6 +53,28 @@ static void test_minimal(void **state)
 	assert_null(c.node[0].host);
 	assert_null(c.node[0].cpus);
 	assert_true(conf_is_local(&c));
+	conf_free(&c);
+}
+
+static void test_pages(void **state)
+{
+	struct vm_conf c;
+
+	(void)state;
+	assert_int_equal(read_text(&c, "name=\"a\";kernel=\"k\";memory=\"64M\";pages=\"4K\";"), 0);
+	assert_true(conf_in_space(&c));
+	assert_true(conf_huge_size(&c) == 0);
+	conf_free(&c);
+	assert_int_equal(read_text(&c, "name=\"a\";kernel=\"k\";memory=\"64M\";pages=\"2M\";"), 0);
+	assert_false(conf_in_space(&c));
+	assert_true(conf_huge_size(&c) == 2 * MB);
+	conf_free(&c);
+	assert_int_equal(read_text(&c, "name=\"a\";kernel=\"k\";memory=\"3G\";pages=\"1G\";"), 0);
+	assert_true(conf_huge_size(&c) == 1024 * MB);
+	conf_free(&c);
+	assert_int_equal(read_text(&c, "name=\"a\";kernel=\"k\";memory=\"64M\";"
+				   "nodes=({host=\"a\";},{host=\"b\";});"), 0);
+	assert_true(conf_in_space(&c));
 	conf_free(&c);
 }
 
@@ -224,6 +249,12 @@ static const struct {
 	{ "name=\"a\";\nconnections=\"many\";",
 	  "t.cfg:2: connections is \"many\"; allowed are \"auto\" and 1 to 8" },
 	{ "name=\"a\";\nconnections=9;", "t.cfg:2: connections" },
+	{ "name=\"a\";\npages=\"4k\";",
+	  "t.cfg:2: pages = \"4k\" is not known; use \"auto\", \"4K\", \"2M\" or \"1G\"" },
+	{ "name=\"a\";\nkernel=\"k\";memory=\"1536M\";pages=\"1G\";",
+	  "t.cfg: memory is 1536M, which is no multiple of its pages" },
+	{ "name=\"a\";\nkernel=\"k\";memory=\"64M\";pages=\"2M\";\nnodes=({host=\"a\";},{host=\"b\";});",
+	  "t.cfg:3: pages of guests of several nodes are 4K" },
 	{ "name=\"a\";\nmin_run_us=0;", "t.cfg:2: min_run_us" },
 	{ "name=\"a\";\nmin_run_us=20001;", "t.cfg:2: min_run_us" },
 	{ "name = \"a\"\n\nmemory == 1;", "t.cfg:3: syntax error" },
@@ -346,6 +377,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_minimal),
+		cmocka_unit_test(test_pages),
 		cmocka_unit_test(test_transport),
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_connections),

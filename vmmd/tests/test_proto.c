@@ -155,7 +155,7 @@ static long make_start(uint8_t *buf, size_t max)
 	long len;
 
 	assert_int_equal(conf_read_string(&s.conf, "name=\"a\";kernel=\"/k\";initrd=\"/i\";memory=\"64M\";"
-		"encryption=false;connections=5;min_run_us=700;transport=\"rdma\";cmdline=\"quiet splash\";nodes=({host=\"a\";vcpus=2;cpus=\"0-1\";},"
+		"encryption=false;pages=\"4K\";connections=5;min_run_us=700;transport=\"rdma\";cmdline=\"quiet splash\";nodes=({host=\"a\";vcpus=2;cpus=\"0-1\";},"
 		"{host=\"b\";port=1;numa_node=1;memory=\"2M\";});", "t", err, sizeof(err)), 0);
 	len = start_encode(buf, max, &s);
 	conf_free(&s.conf);
@@ -181,6 +181,7 @@ static void test_start(void **state)
 	assert_string_equal(s.conf.cmdline, "quiet splash");
 	assert_string_equal(s.conf.engine, "auto");
 	assert_true(s.conf.memory == 64ULL << 20);
+	assert_int_equal(s.conf.pages, CONF_PAGES_4K);
 	assert_int_equal(s.conf.min_run_us, 700);
 	assert_int_equal(s.conf.connections, 5);
 	assert_int_equal(s.conf.nr_nodes, 2);

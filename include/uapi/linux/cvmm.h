@@ -12,6 +12,9 @@
  *   va = mmap(sp, MAP_SHARED, offset = guest-physical address)
  *   KVM_SET_USER_MEMORY_REGION with userspace_addr inside that mapping
  *
+ * A guest of one host may have ordinary memory of the process in its slots and yet a
+ * name and counters in the module: a space without pages, and CVMM_VM_JOIN_SPACE.
+ *
  * Every structure has the same layout for 32- and 64-bit callers; unknown
  * flags and non-zero padding are refused with EINVAL.
  */
@@ -72,7 +75,7 @@ struct cvmm_home_range {
 /**
  * struct cvmm_space_config - CVMM_CREATE_SPACE on /dev/cvmm
  * @ranges:	user address of an array of struct cvmm_home_range
- * @nr_ranges:	1..CVMM_MAX_RANGES
+ * @nr_ranges:	1..CVMM_MAX_RANGES; with @nr_hosts 1 also 0: the space has no pages
  * @host_id:	this host, < @nr_hosts
  * @nr_hosts:	1..CVMM_MAX_HOSTS; every host of a guest passes the same
  * @epoch:	membership epoch; messages of another epoch are refused
@@ -299,6 +302,15 @@ struct cvmm_apic_config {
 /* Fail the space now, for every waiter; peers see their link drop.  No argument. */
 #define CVMM_SPACE_FAIL		_IO(CVMMIO, 0x12)
 #define CVMM_SPACE_ADD_CONNS	_IOW(CVMMIO, 0x13, struct cvmm_space_conns)
+
+/*
+ * On a VM, with a space's descriptor as argument: the VM is one of that space's guest.
+ * The space has its counters, and a space that fails ends KVM_RUN.  A slot in the
+ * mapping of a space does the same for that space.  EBADF: not a space; EINVAL: the VM
+ * has one, or has slots on other memory although the space has several hosts; EIO: the
+ * space has failed.
+ */
+#define CVMM_VM_JOIN_SPACE	_IO(CVMMIO, 0x30)
 
 /* On a vCPU */
 #define CVMM_VCPU_SET_APIC	_IOW(CVMMIO, 0x20, struct cvmm_apic_config)

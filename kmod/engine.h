@@ -57,6 +57,7 @@ struct cvmm_vm;
 struct cvmm_vcpu;
 struct kvm_vcpu;
 struct mm_struct;
+struct task_struct;
 
 struct cvmm_apic;
 struct cvmm_user_mem;
@@ -92,6 +93,7 @@ enum cvmm_engine_event {
 	CVMM_EE_MSR,
 	CVMM_EE_CPUID,
 	CVMM_EE_HLT,
+	CVMM_EE_PAUSE,		/* the guest spins: see spin.c */
 	CVMM_EE_CR,
 	CVMM_EE_EXCEPTION,
 	CVMM_EE_OTHER,
@@ -106,6 +108,7 @@ enum cvmm_engine_event {
 	CVMM_EE_APIC_IPI,	/* interrupts from vCPU to vCPU there, by target */
 	CVMM_EE_APIC_TIMER,	/* expiries there */
 	CVMM_EE_HALT,		/* sleeps of halted vCPUs in the kernel */
+	CVMM_EE_YIELD,		/* times a spinning vCPU gave its CPU to another one of the VM */
 	CVMM_EE_NR
 };
 
@@ -135,6 +138,7 @@ struct cvmm_vm {
 	struct cvmm_mmu mmu;
 	u32 max_vcpu_id;		/* ids of vCPUs are below, if set by user space */
 	u32 nr_vcpus;			/* entries of vcpus, published with release */
+	u32 last_boosted;		/* index of the vCPU that was yielded to last; a hint */
 	struct cvmm_vcpu *vcpus[CVMM_MAX_VCPUS];
 	u32 tsc_khz;
 	u64 tsc_offset;			/* the VM's TSC less the host's; under lock */
@@ -177,6 +181,11 @@ struct cvmm_vcpu {
 	int cpu;			/* where it was loaded last, -1 nowhere yet */
 	bool loaded;			/* own thread, preemption off */
 	unsigned long requests;
+	struct task_struct *task;	/* in KVM_RUN, else NULL; read under RCU, see spin.c */
+	bool preempted;			/* its thread waits for a CPU ... */
+	bool preempted_in_kernel;	/* ... in the middle of the guest's kernel */
+	bool spinning;			/* in cvmm_vcpu_spins() */
+	bool passed_over;		/* for that reason, the last time */
 
 	/* Registers.  cr3, cr2, rip, rsp, rax, rflags: exchanged with the hardware at each entry. */
 	u64 regs[CVMM_NR_REGS];
@@ -264,6 +273,9 @@ void cvmm_vcpu_load(struct cvmm_vcpu *vcpu);
 void cvmm_vcpu_put(struct cvmm_vcpu *vcpu);
 int cvmm_vcpu_run(struct cvmm_vcpu *vcpu);
 bool cvmm_ready_for_irq(struct cvmm_vcpu *vcpu);
+
+/* spin.c */
+void cvmm_vcpu_spins(struct cvmm_vcpu *vcpu);
 
 /* apic.c: the local APIC page shared with user space */
 int cvmm_apic_create(struct cvmm_vcpu *vcpu, const void __user *argp);

@@ -39,7 +39,10 @@ static void load_on(struct cvmm_vcpu *vcpu, int cpu)
 
 static void vcpu_sched_in(struct preempt_notifier *pn, int cpu)
 {
-	load_on(container_of(pn, struct cvmm_vcpu, preempt_notifier), cpu);
+	struct cvmm_vcpu *vcpu = container_of(pn, struct cvmm_vcpu, preempt_notifier);
+
+	WRITE_ONCE(vcpu->preempted, false);
+	load_on(vcpu, cpu);
 }
 
 static void unload(struct cvmm_vcpu *vcpu)
@@ -50,7 +53,13 @@ static void unload(struct cvmm_vcpu *vcpu)
 
 static void vcpu_sched_out(struct preempt_notifier *pn, struct task_struct *next)
 {
-	unload(container_of(pn, struct cvmm_vcpu, preempt_notifier));
+	struct cvmm_vcpu *vcpu = container_of(pn, struct cvmm_vcpu, preempt_notifier);
+
+	if (task_is_running(current)) {
+		WRITE_ONCE(vcpu->preempted_in_kernel, !cvmm_hw->cpl(vcpu));
+		WRITE_ONCE(vcpu->preempted, true);
+	}
+	unload(vcpu);
 }
 
 static struct preempt_ops vcpu_preempt_ops = {
@@ -255,6 +264,7 @@ int cvmm_vcpu_run(struct cvmm_vcpu *vcpu)
 		sigprocmask(SIG_SETMASK, &vcpu->sigset, &current->real_blocked);
 	vcpu->has_run = true;
 	cvmm_vcpu_load(vcpu);
+	WRITE_ONCE(vcpu->task, current);
 	fpu_swap_kvm_fpstate(&vcpu->fpu, true);
 
 	run->flags = 0;
@@ -296,6 +306,7 @@ out:
 	vcpu->complete_rip = vcpu->rip;
 	fill_run(vcpu);
 	fpu_swap_kvm_fpstate(&vcpu->fpu, false);
+	WRITE_ONCE(vcpu->task, NULL);
 	cvmm_vcpu_put(vcpu);
 	if (vcpu->sigset_active) {
 		sigprocmask(SIG_SETMASK, &current->real_blocked, NULL);

@@ -30,6 +30,7 @@ static const char *event_name(unsigned int idx)
 		[CVMM_EE_MSR] = "exit_msr",
 		[CVMM_EE_CPUID] = "exit_cpuid",
 		[CVMM_EE_HLT] = "exit_hlt",
+		[CVMM_EE_PAUSE] = "exit_pause",
 		[CVMM_EE_CR] = "exit_cr",
 		[CVMM_EE_EXCEPTION] = "exit_exception",
 		[CVMM_EE_OTHER] = "exit_other",
@@ -44,6 +45,7 @@ static const char *event_name(unsigned int idx)
 		[CVMM_EE_APIC_IPI] = "apic_ipi",
 		[CVMM_EE_APIC_TIMER] = "apic_timer",
 		[CVMM_EE_HALT] = "halt",
+		[CVMM_EE_YIELD] = "directed_yield",
 	};
 
 	return names[idx];

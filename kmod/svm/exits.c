@@ -56,6 +56,17 @@ static int handle_hlt(struct cvmm_vcpu *vcpu)
 	return len > 0 ? cvmm_exit_hlt(vcpu, len) : no_len(len);
 }
 
+static int handle_pause(struct cvmm_vcpu *vcpu)
+{
+	int len = insn_len(vcpu, INSN_PAUSE);
+
+	if (len <= 0)
+		return no_len(len);
+	cvmm_vcpu_spins(vcpu);
+	cvmm_skip(vcpu, len);
+	return 1;
+}
+
 static int handle_msr(struct cvmm_vcpu *vcpu)
 {
 	bool write = to_svm(vcpu)->vmcb->control.exit_info_1;
@@ -390,6 +401,9 @@ static void count_exit(struct cvmm_vcpu *vcpu, u32 code)
 	case SVM_EXIT_HLT:
 		event = CVMM_EE_HLT;
 		break;
+	case SVM_EXIT_PAUSE:
+		event = CVMM_EE_PAUSE;
+		break;
 	case SVM_EXIT_READ_CR0 ... SVM_EXIT_WRITE_CR0 + 15:
 		event = CVMM_EE_CR;
 		break;
@@ -450,6 +464,8 @@ int svm_handle_exit(struct cvmm_vcpu *vcpu)
 		return handle_cpuid(vcpu);
 	case SVM_EXIT_HLT:
 		return handle_hlt(vcpu);
+	case SVM_EXIT_PAUSE:
+		return handle_pause(vcpu);
 	case SVM_EXIT_XSETBV:
 		return handle_xsetbv(vcpu);
 	case SVM_EXIT_WBINVD:

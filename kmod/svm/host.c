@@ -40,7 +40,19 @@ static bool vmcb_clean = true;
 module_param(vmcb_clean, bool, 0644);
 MODULE_PARM_DESC(vmcb_clean, "let processors keep what is unchanged in a VMCB (default on)");
 
-/* Of vCPUs created from now on. */
+/* Of vCPUs created from now on, as all that follows. */
+ushort svm_pause_count = 3000;
+module_param_named(pause_filter_count, svm_pause_count, ushort, 0644);
+MODULE_PARM_DESC(pause_filter_count, "times that a guest may execute PAUSE in a loop before another vCPU gets its CPU, where the processor can count them; 0: any number (default 3000)");
+
+ushort svm_pause_thresh = 128;
+module_param_named(pause_filter_thresh, svm_pause_thresh, ushort, 0644);
+MODULE_PARM_DESC(pause_filter_thresh, "cycles from one PAUSE to the next that make it a loop (default 128)");
+
+bool svm_pause_intercept;
+module_param_named(pause_intercept, svm_pause_intercept, bool, 0644);
+MODULE_PARM_DESC(pause_intercept, "exit at each PAUSE (for tests)");
+
 bool svm_check_clean;
 module_param_named(check_vmcb_clean, svm_check_clean, bool, 0644);
 MODULE_PARM_DESC(check_vmcb_clean, "warn of changes to a VMCB that its clean bits do not tell (for tests)");

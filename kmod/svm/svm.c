@@ -100,6 +100,25 @@ static const u8 fixed_intercepts[] = {
 	INTERCEPT_EXCEPTION_OFFSET + X86_TRAP_AC,
 };
 
+/*
+ * 15.14.4: exit from loops with PAUSE, which wait for another vCPU.  Without the
+ * processor's filter each PAUSE would exit, which costs more than it gives.
+ */
+static void intercept_pause(struct svm_vcpu *svm)
+{
+	u16 count = READ_ONCE(svm_pause_count);
+	bool each = READ_ONCE(svm_pause_intercept);
+
+	if (!each) {
+		if (!(svm_features & SVM_FEAT_PAUSEFILTER) || !count)
+			return;
+		svm_put(svm, control.pause_filter_count, count);
+		if (svm_features & SVM_FEAT_PAUSETHRESH)
+			svm_put(svm, control.pause_filter_thresh, READ_ONCE(svm_pause_thresh));
+	}
+	svm_intercept(svm, INTERCEPT_PAUSE, true);
+}
+
 static int svm_vcpu_create(struct cvmm_vcpu *vcpu)
 {
 	struct svm_vm *vm = vcpu->vm->hw;
@@ -120,6 +139,7 @@ static int svm_vcpu_create(struct cvmm_vcpu *vcpu)
 	svm->vmcb_pa = __sme_pa(svm->vmcb);
 	for (i = 0; i < ARRAY_SIZE(fixed_intercepts); i++)
 		svm_intercept(svm, fixed_intercepts[i], true);
+	intercept_pause(svm);
 	/* Debug registers are kept in software until the guest sets a breakpoint. */
 	for (i = INTERCEPT_DR0_READ; i <= INTERCEPT_DR7_WRITE; i++)
 		svm_intercept(svm, i, true);

@@ -29,6 +29,8 @@ static_assert(offsetof(struct vmcb_save_area, g_pat) == 0x268);
 #define SVM_FEAT_VMCBCLEAN	BIT(5)
 #define SVM_FEAT_FLUSHBYASID	BIT(6)
 #define SVM_FEAT_DECODEASSISTS	BIT(7)
+#define SVM_FEAT_PAUSEFILTER	BIT(10)
+#define SVM_FEAT_PAUSETHRESH	BIT(12)
 
 /* Error code of a nested page fault, APM vol. 2, 15.25.6. */
 #define SVM_NPF_WRITE		BIT_ULL(1)
@@ -63,6 +65,8 @@ struct svm_vm {
 extern u32 svm_features;
 extern bool svm_check_clean;
 extern u64 svm_iopm_pa;
+extern ushort svm_pause_count, svm_pause_thresh;
+extern bool svm_pause_intercept;
 
 static inline struct svm_vcpu *to_svm(struct cvmm_vcpu *vcpu)
 {

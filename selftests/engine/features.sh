@@ -42,6 +42,10 @@ while read -r flag params where list; do
 done <<-END
 	-		large_pages=0			cvmm		paging exceptions
 	-		page_table_cache=1		cvmm		paging rights
+	-		pause_intercept=1		cvmm		code timers
+	pausefilter	pause_filter_count=0		cvmm		timers
+	pausefilter	svm_features=0xfffffbff		cvmm		timers
+	pfthreshold	svm_features=0xffffefff		cvmm		timers
 	vmcb_clean	vmcb_clean=0			cvmm		paging exceptions
 	vmcb_clean	svm_features=0xffffffdf		cvmm		paging exceptions
 	nrip_save	svm_features=0xfffffff7		cvmm		paging exceptions cpu uart

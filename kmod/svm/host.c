@@ -258,6 +258,25 @@ void svm_flush_tlb(struct cvmm_vcpu *vcpu)
 		svm->asid_generation = 0;
 }
 
+/*
+ * The translation of @linear, now: this CPU's TLB may have it under the vCPU's ASID.
+ * What others have is of ASIDs that are never used again.
+ */
+void svm_flush_page(struct cvmm_vcpu *vcpu, u64 linear)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct svm_cpu *c;
+
+	preempt_disable();
+	c = this_cpu_ptr(&svm_cpu);
+	if (!vcpu->loaded || !c->enabled)
+		svm_flush_tlb(vcpu);
+	else if (svm->asid_generation == c->asid_generation)
+		asm volatile("invlpga %%rax, %%ecx" : :
+			     "a" (linear), "c" (svm->vmcb->control.asid) : "memory");
+	preempt_enable();
+}
+
 static void take_asid(struct svm_cpu *c, struct svm_vcpu *svm)
 {
 	if (c->next_asid >= nr_asids) {

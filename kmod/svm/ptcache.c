@@ -530,13 +530,18 @@ void ptcache_invlpg(struct ptcache *pc, u64 linear)
 	u64 root = 0;
 
 	pc->count.invlpgs++;
-	if (is_in_place(pc, index)) {
-		pc->count.invlpgs_in_place++;
-		if (pc->ops->guest.read(pc->arg, pc->pages[ROOT].source + index * sizeof(root),
-					sizeof(root), &root))
-			root = 0;	/* it comes by a fault */
+	if (!is_in_place(pc, index)) {
+		/* A table that is given back flushes everything. */
+		forget(pc, linear, 0);
+		pc->ops->flush_page(pc->arg, linear);
+		return;
 	}
+	pc->count.invlpgs_in_place++;
+	if (pc->ops->guest.read(pc->arg, pc->pages[ROOT].source + index * sizeof(root),
+				sizeof(root), &root))
+		root = 0;	/* it comes by a fault */
 	forget(pc, linear, root);
+	/* The guest may have changed its upper tables, which are cached as well. */
 	pc->ops->flush(pc->arg);
 }
 

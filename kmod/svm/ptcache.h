@@ -58,12 +58,14 @@
  *		NULL when out of memory.
  * @flush:	flush the hardware's translations of this vCPU before it enters
  *		the guest again
+ * @flush_page:	the one of @linear alone; what is cached of upper levels may stay
  */
 struct ptcache_ops {
 	struct walk_ops guest;
 	int (*read_table)(void *arg, u64 gpa, u64 *entries);
 	u64 *(*alloc)(void *arg, unsigned int index);
 	void (*flush)(void *arg);
+	void (*flush_page)(void *arg, u64 linear);
 };
 
 /* Monotonic counters. */

@@ -117,6 +117,7 @@ void svm_set_tsc_aux(struct cvmm_vcpu *vcpu, u32 val);
 void svm_forget_vcpu(struct svm_vcpu *svm);
 void svm_enter(struct cvmm_vcpu *vcpu);
 void svm_flush_tlb(struct cvmm_vcpu *vcpu);
+void svm_flush_page(struct cvmm_vcpu *vcpu, u64 linear);
 
 /* exits.c */
 int svm_handle_exit(struct cvmm_vcpu *vcpu);

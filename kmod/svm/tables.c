@@ -167,11 +167,19 @@ static void tables_flush(void *arg)
 	svm_flush_tlb(t->vcpu);
 }
 
+static void tables_flush_page(void *arg, u64 linear)
+{
+	struct svm_tables *t = arg;
+
+	svm_flush_page(t->vcpu, linear);
+}
+
 static const struct ptcache_ops tables_ops = {
 	.guest = { tables_read, tables_cmpxchg },
 	.read_table = tables_read_table,
 	.alloc = tables_alloc,
 	.flush = tables_flush,
+	.flush_page = tables_flush_page,
 };
 
 static int create(struct cvmm_vcpu *vcpu)

@@ -100,9 +100,10 @@ static int map_part(struct machine *m, uint64_t gpa, uint64_t size, char *err, s
 	if (!size)
 		return 0;
 	if (in_space ? map_space(m, at, gpa, size) : map_own(m, at, size))
-		return fail("cannot map %llu MiB of guest memory: %s%s", (unsigned long long)size >> 20, strerror(errno),
-			    conf_huge_size(m->conf) ? " (are there so many free huge pages of the size in "
-						      "/sys/kernel/mm/hugepages?)" : "");
+		return fail("cannot map %llu MiB of guest memory: %s%s%s", (unsigned long long)size >> 20, strerror(errno),
+			    conf_huge_size(m->conf) ? "; are there so many free huge pages of the size in "
+						      "/sys/kernel/mm/hugepages?" : "",
+			    m->conf->node[m->p.node].numa_node >= 0 ? "; has this host that NUMA node?" : "");
 	madvise(at, size, MADV_DONTDUMP);
 	return 0;
 }

@@ -150,7 +150,8 @@ check "SIGTERM ends it with status 143" ended 143
 free_huge() { [ "$(cat /sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages)" = "$1" ]; }
 
 config huge 64M 2M
-check "huge pages that nobody has reserved" refused 69 "cannot map 64 MiB .*are there so many free huge pages" huge.cfg
+echo 'numa_node = 0;' >>huge.cfg
+check "huge pages that nobody has reserved" refused 69 "cannot map 64 MiB .*are there so many free huge pages.*NUMA node" huge.cfg
 echo 40 >/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
 check "40 of them" free_huge 40
 check "a guest takes its memory from them" start huge
@@ -172,7 +173,7 @@ cluster_key
 "$CVMM_TREE/build/vmmd" >vmmd.log 2>&1 &
 vmmd=$!
 wait_for listens vmmd.log
-sed 's/"one"/"boxed"/; s/$/ nodes = ( { host = "127.0.0.1"; vcpus = 2; } );/; 1!s/ nodes.*//' one.cfg >boxed.cfg
+sed 's/"one"/"boxed"/; s/$/ nodes = ( { host = "127.0.0.1"; vcpus = 2; numa_node = 0; } );/; 1!s/ nodes.*//' one.cfg >boxed.cfg
 check "cvmm check: a host that is ready" "$CVMM_TREE/build/cvmm" check boxed.cfg
 sed 's/; nodes/; encryption = false; transport = "rdma"; nodes/' boxed.cfg >rdma.cfg
 check_fails "... RDMA that is wanted and not there" "FAIL  node 0 .*127.0.0.1 port .*: the module cvmm_rdma is not loaded and not installed" "$CVMM_TREE/build/cvmm" check rdma.cfg

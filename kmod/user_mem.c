@@ -206,6 +206,9 @@ static int try_fault(struct cvmm_vm *vm, const struct cvmm_memslot *slot, u64 gf
 
 	seq = mmu_interval_read_begin(&mem->notifier);
 	r = get_user_pages_fast(addr, 1, may_write ? FOLL_WRITE : 0, &page);
+	/* No mmap_lock for who is being killed; cvmm_mmu_try_map() means something else by it. */
+	if (r == -EAGAIN)
+		return -EBUSY;
 	if (r != 1)
 		return r < 0 ? r : -EFAULT;
 	/* Saves a fault, where a write needs no more than this entry. */
@@ -244,7 +247,7 @@ static int try_fault(struct cvmm_vm *vm, const struct cvmm_memslot *slot, u64 gf
  */
 int cvmm_user_fault(struct cvmm_vm *vm, const struct cvmm_memslot *slot, u64 gfn, bool write)
 {
-	unsigned int max = slot_level(slot, gfn), level;
+	unsigned int max = slot_level(slot, gfn), level = CVMM_LEVEL_4K;
 
 	for (;;) {
 		int r = try_fault(vm, slot, gfn, &write, max, &level);

@@ -79,8 +79,9 @@ static void begin_end(struct session *s)
  */
 static void note_end(struct session *s, unsigned int from, const struct ended *e)
 {
-	bool better = s->have_end && s->end.status == ENDED_LOST && s->end.node == from &&
-		      e->status != ENDED_LOST && e->end == MACHINE_ERROR;
+	bool better = s->have_end && s->end.node == from &&
+		      e->end == MACHINE_ERROR && e->status != ENDED_LOST &&
+		      (s->end.status == ENDED_LOST || (s->end_from != from && e->node == from));
 
 	if (s->quit || s->signal || s->reset)
 		return;

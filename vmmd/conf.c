@@ -394,54 +394,66 @@ static int guest_encryption(struct reader *r, const config_setting_t *s)
 	return 0;
 }
 
-static int guest_transport(struct reader *r, const config_setting_t *s)
+/* One of @nr words; @use: them all, for the message. */
+static int get_choice(struct reader *r, const config_setting_t *s, const char *const *words, unsigned int nr,
+		      const char *use, unsigned int *out)
 {
-	static const char *const names[CONF_TRANSPORTS] = { "auto", "tcp", "rdma" };
 	const char *text;
 	unsigned int i;
 
 	if (get_string(r, s, &text))
 		return -1;
-	for (i = 0; i < CONF_TRANSPORTS; i++) {
-		if (!strcmp(text, names[i])) {
-			r->conf->transport = (enum conf_transport)i;
+	for (i = 0; i < nr; i++) {
+		if (!strcmp(text, words[i])) {
+			*out = i;
 			return 0;
 		}
 	}
-	return fail(r, s, "transport = \"%.64s\" is not known; use \"auto\", \"tcp\" or \"rdma\"", text);
+	return fail(r, s, "%s = \"%.64s\" is not known; use %s", config_setting_name(s), text, use);
 }
 
-static int guest_connections(struct reader *r, const config_setting_t *s)
+/* 1 to @max, or "auto", which is 0. */
+static int get_auto(struct reader *r, const config_setting_t *s, int max, unsigned int *out)
 {
 	const char *text = config_setting_get_string(s);
 	long long v = 0;
 
 	if (text) {
 		if (strcmp(text, "auto"))
-			return fail(r, s, "connections is \"%.64s\"; allowed are \"auto\" and 1 to %d", text,
-				    CONF_MAX_CONNECTIONS);
-	} else if (get_int(r, s, 1, CONF_MAX_CONNECTIONS, &v)) {
+			return fail(r, s, "%s is \"%.64s\"; allowed are \"auto\" and 1 to %d", config_setting_name(s),
+				    text, max);
+	} else if (get_int(r, s, 1, max, &v)) {
 		return -1;
 	}
-	r->conf->connections = (unsigned int)v;
+	*out = (unsigned int)v;
 	return 0;
+}
+
+static int guest_transport(struct reader *r, const config_setting_t *s)
+{
+	static const char *const words[CONF_TRANSPORTS] = { "auto", "tcp", "rdma" };
+	unsigned int i = 0;
+
+	if (get_choice(r, s, words, CONF_TRANSPORTS, "\"auto\", \"tcp\" or \"rdma\"", &i))
+		return -1;
+	r->conf->transport = (enum conf_transport)i;
+	return 0;
+}
+
+static int guest_connections(struct reader *r, const config_setting_t *s)
+{
+	return get_auto(r, s, CONF_MAX_CONNECTIONS, &r->conf->connections);
 }
 
 static int guest_pages(struct reader *r, const config_setting_t *s)
 {
-	static const char *const names[CONF_PAGES] = { "auto", "4K", "2M", "1G" };
-	const char *text;
-	unsigned int i;
+	static const char *const words[CONF_PAGES] = { "auto", "4K", "2M", "1G" };
+	unsigned int i = 0;
 
-	if (get_string(r, s, &text))
+	if (get_choice(r, s, words, CONF_PAGES, "\"auto\", \"4K\", \"2M\" or \"1G\"", &i))
 		return -1;
-	for (i = 0; i < CONF_PAGES; i++) {
-		if (!strcmp(text, names[i])) {
-			r->conf->pages = (enum conf_pages)i;
-			return 0;
-		}
-	}
-	return fail(r, s, "pages = \"%.64s\" is not known; use \"auto\", \"4K\", \"2M\" or \"1G\"", text);
+	r->conf->pages = (enum conf_pages)i;
+	return 0;
 }
 
 static int guest_slowdown(struct reader *r, const config_setting_t *s)
@@ -456,18 +468,7 @@ static int guest_slowdown(struct reader *r, const config_setting_t *s)
 
 static int guest_min_run(struct reader *r, const config_setting_t *s)
 {
-	const char *text = config_setting_get_string(s);
-	long long v = 0;
-
-	if (text) {
-		if (strcmp(text, "auto"))
-			return fail(r, s, "min_run_us is \"%.64s\"; allowed are \"auto\" and 1 to %d", text,
-				    CONF_MAX_MIN_RUN_US);
-	} else if (get_int(r, s, 1, CONF_MAX_MIN_RUN_US, &v)) {
-		return -1;
-	}
-	r->conf->min_run_us = (unsigned int)v;
-	return 0;
+	return get_auto(r, s, CONF_MAX_MIN_RUN_US, &r->conf->min_run_us);
 }
 
 static int guest_cpus(struct reader *r, const config_setting_t *s)

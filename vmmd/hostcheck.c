@@ -32,6 +32,7 @@ static int check_rconn(const struct sockaddr_storage *addr, const struct sandbox
 	char err[256] = "";
 	int pipe_fd[2], status;
 	uint16_t port;
+	bool works;
 	pid_t pid;
 
 	if (pipe2(pipe_fd, O_CLOEXEC)) {
@@ -42,8 +43,9 @@ static int check_rconn(const struct sockaddr_storage *addr, const struct sandbox
 	if (!pid) {
 		if (!sandbox_become(user, err, sizeof(err)))
 			c = rconn_listen(addr, &port, token, peer_token, err, sizeof(err));
+		works = c;
 		rconn_close(c);
-		_exit(c ? 0 : write(pipe_fd[1], err, sizeof(err)) > 0 ? 1 : 2);
+		_exit(works ? 0 : write(pipe_fd[1], err, sizeof(err)) > 0 ? 1 : 2);
 	}
 	close(pipe_fd[1]);
 	if (pid < 0 || read(pipe_fd[0], err, sizeof(err)) < 0)

@@ -85,9 +85,11 @@ static int post_send(struct rconn *c, const uint8_t *msg)
 static int enqueue(struct rconn *c, const uint8_t *msg)
 {
 	size_t size = c->queue_size ? c->queue_size : 64 * RCONN_MSG_MAX;
+	/* It is full when what waits fills it, which the channel looks at. */
+	bool largest = c->queue_len == c->queue_size && 2 * size > CONN_QUEUE_MAX;
 	uint8_t *more;
 
-	if (c->queue_pos > c->queue_len / 2) {
+	if (c->queue_pos > c->queue_len / 2 || largest) {
 		c->queue_len -= c->queue_pos;
 		memmove(c->queue, c->queue + c->queue_pos, c->queue_len);
 		c->queue_pos = 0;

@@ -102,16 +102,33 @@ struct rate {
 
 static struct rate rates[H_MAX_CPUS];
 
+/* TSC and clock at the same moment: of some tries the one with the least between two TSC reads. */
+static void read_both(uint64_t *tsc, uint64_t *ns)
+{
+	uint64_t best = UINT64_MAX;
+
+	for (int i = 0; i < 20; i++) {
+		uint64_t before = h_tsc(), t = clock_ns(CLOCK_MONOTONIC_RAW), took = h_tsc() - before;
+
+		if (took < best) {
+			best = took;
+			*tsc = before + took / 2;
+			*ns = t;
+		}
+	}
+}
+
 static void measure(unsigned int i, void *arg)
 {
-	uint64_t tsc = h_tsc(), ns = clock_ns(CLOCK_MONOTONIC_RAW), end, t0, t1;
+	uint64_t tsc, ns, end_tsc, end, t0, t1;
 	struct timespec ts = { .tv_nsec = 50000000 };
 
 	(void)arg;
-	do
-		end = clock_ns(CLOCK_MONOTONIC_RAW);
-	while (end - ns < 100000000);
-	rates[i].mhz = (h_tsc() - tsc) * 1e3 / (end - ns);
+	read_both(&tsc, &ns);
+	while (clock_ns(CLOCK_MONOTONIC_RAW) - ns < 100000000)
+		;
+	read_both(&end_tsc, &end);
+	rates[i].mhz = (end_tsc - tsc) * 1e3 / (end - ns);
 
 	t0 = clock_ns(CLOCK_MONOTONIC);
 	tsc = h_tsc();
